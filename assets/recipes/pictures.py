@@ -1,0 +1,71 @@
+"""Pictures drawn by code, with questions about color, shape, count and position."""
+
+import random
+from dataclasses import dataclass
+
+from PIL import Image, ImageDraw
+
+SIDE = 48  # pixels; one tile of the proxy
+SHAPES = ("circle", "square", "triangle", "cross")
+COLORS = {
+    "red": (220, 30, 30),
+    "green": (30, 160, 50),
+    "blue": (40, 70, 220),
+    "yellow": (235, 205, 20),
+    "purple": (145, 50, 170),
+    "orange": (245, 130, 20),
+    "white": (245, 245, 245),
+    "black": (15, 15, 15),
+}
+BACKGROUNDS = ((200, 200, 200), (150, 175, 190), (190, 170, 150))
+COUNTS = ("no shapes", "one", "two", "three", "four")
+CORNERS = ("top left", "top right", "bottom left", "bottom right")
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """One shape of a picture; `corner` indexes CORNERS."""
+
+    shape: str
+    color: str
+    corner: int
+
+
+def draw(shapes: list[Drawn], rng: random.Random) -> Image.Image:
+    """An RGB picture of SIDE x SIDE pixels with each shape in its corner, its size and place varied a little."""
+    image = Image.new("RGB", (SIDE, SIDE), rng.choice(BACKGROUNDS))
+    pen = ImageDraw.Draw(image)
+    half = SIDE // 2
+    for drawn in shapes:
+        radius = rng.randrange(7, 11)
+        x = (drawn.corner % 2) * half + half // 2 + rng.randrange(-2, 3)
+        y = (drawn.corner // 2) * half + half // 2 + rng.randrange(-2, 3)
+        color = COLORS[drawn.color]
+        if drawn.shape == "circle":
+            pen.ellipse((x - radius, y - radius, x + radius, y + radius), fill=color)
+        elif drawn.shape == "square":
+            pen.rectangle((x - radius + 1, y - radius + 1, x + radius - 1, y + radius - 1), fill=color)
+        elif drawn.shape == "triangle":
+            pen.polygon([(x, y - radius), (x - radius, y + radius), (x + radius, y + radius)], fill=color)
+        else:
+            arm = max(2, radius // 3)
+            pen.rectangle((x - radius, y - arm, x + radius, y + arm), fill=color)
+            pen.rectangle((x - arm, y - radius, x + arm, y + radius), fill=color)
+    return image
+
+
+def picture_with_questions(rng: random.Random) -> tuple[Image.Image, list[tuple[str, str, str]]]:
+    """A picture and its questions: (kind, question, answer) with kind color, shape, count or position."""
+    corners = rng.sample(range(4), rng.randrange(1, 5))
+    names = rng.sample([(shape, color) for shape in SHAPES for color in COLORS], len(corners))
+    shapes = [Drawn(shape, color, corner) for (shape, color), corner in zip(names, corners, strict=True)]
+    image = draw(shapes, rng)
+    questions = [("count", "How many shapes are there?", f"{COUNTS[len(shapes)]}.")]
+    for drawn in shapes:
+        place = CORNERS[drawn.corner]
+        questions += [
+            ("color", f"What color is the shape at the {place}?", f"{drawn.color}."),
+            ("shape", f"What shape is at the {place}?", f"{drawn.shape}."),
+            ("position", f"Where is the {drawn.color} {drawn.shape}?", f"{place}."),
+        ]
+    return image, questions

@@ -1,0 +1,1 @@
+"""What more than one notebook of the course needs: proxies, routing, figures, graders, the ledger of claims."""

@@ -1,0 +1,226 @@
+"""One call that loads a proxy of this course or a real Llama 4 checkpoint.
+
+`LLAMA4_CHECKPOINT` names what to load instead of `scout-proxy`: another proxy, a folder, or a Hugging Face id
+such as `meta-llama/Llama-4-Scout-17B-16E-Instruct`.
+
+    python -m llama4lab.checkpoints [NAME]      loads it and says what it is
+"""
+
+import json
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, HFValidationError, RepositoryNotFoundError
+from huggingface_hub.utils import logging as hub_logging
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoModelForImageTextToText,
+    AutoProcessor,
+    AutoTokenizer,
+    logging,
+)
+
+from llama4lab.assets import ASSETS
+from llama4lab.errors import CourseError
+
+MODELS = ASSETS / "models"
+DEFAULT = "scout-proxy"
+VARIABLE = "LLAMA4_CHECKPOINT"
+
+
+class CheckpointError(CourseError):
+    """A checkpoint cannot be found or loaded."""
+
+
+def known_proxies() -> list[str]:
+    """Names of the models in `assets/models`."""
+    return sorted(path.parent.relative_to(MODELS).as_posix() for path in MODELS.rglob("config.json"))
+
+
+def resolve_checkpoint(name: str | None = None) -> str:
+    """What `from_pretrained` should be given for `name`: a folder of assets, a folder, or a hub id.
+
+    Raises:
+        CheckpointError: neither a proxy, nor a folder, nor of the form owner/name.
+    """
+    name = name or os.environ.get(VARIABLE) or DEFAULT
+    if (MODELS / name / "config.json").exists():
+        return str(MODELS / name)
+    if Path(name).is_dir():
+        if not (Path(name) / "config.json").exists():
+            raise CheckpointError(f"The folder {name!r} holds no config.json; give the folder of a checkpoint.")
+        return name
+    if name.count("/") == 1 and not name.startswith((".", "/", "ablations/")) and " " not in name:
+        return name
+    raise CheckpointError(
+        f"There is no checkpoint {name!r}; give one of {', '.join(known_proxies())}, a folder, or a Hugging Face id."
+    )
+
+
+@contextmanager
+def quiet_transformers() -> Iterator[None]:
+    """No warnings or progress bars of `transformers` and `huggingface_hub` within the block.
+
+    Scout's own rope scaling, low and high factor both 1, draws a warning each time its configuration is read.
+    """
+    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    hub_verbosity = hub_logging.get_verbosity()
+    logging.set_verbosity_error()
+    hub_logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+        hub_logging.set_verbosity(hub_verbosity)
+        if bars:
+            logging.enable_progress_bar()
+
+
+def load_checkpoint(name: str | None = None, **options):
+    """Load processor and model, ready for inference.
+
+    Args:
+        name: a proxy (`scout-proxy`, `ablations/hybrid-0`), a folder, or a Hugging Face id; default what the
+            environment variable LLAMA4_CHECKPOINT names, or `scout-proxy`.
+        options: passed to the model's `from_pretrained`. A proxy is loaded in float32, so that it can be
+            compared to the last digit; anything else in bfloat16, spread over the devices there are.
+
+    Returns:
+        (processor, model); for a text-only checkpoint the tokenizer takes the processor's place.
+
+    Raises:
+        CheckpointError: unknown, gated, unreachable or damaged checkpoint.
+    """
+    source = resolve_checkpoint(name)
+    shown = name or os.environ.get(VARIABLE) or DEFAULT
+    if Path(source).is_relative_to(MODELS):
+        options = {"dtype": torch.float32} | options
+    else:
+        options = {"dtype": torch.bfloat16, "device_map": "auto"} | options
+    # Weights in other formats than safetensors may run code when they are read.
+    options = options | {"use_safetensors": True}
+    if Path(source).is_dir():
+        check_folder(Path(source), shown)
+    try:
+        with quiet_transformers():
+            config = AutoConfig.from_pretrained(source)
+            if config.model_type == "llama4":
+                processor = AutoProcessor.from_pretrained(source)
+                model = AutoModelForImageTextToText.from_pretrained(source, **options)
+            else:
+                processor = AutoTokenizer.from_pretrained(source)
+                model = AutoModelForCausalLM.from_pretrained(source, **options)
+    except Exception as error:
+        raise CheckpointError(_remedy(shown, error)) from error
+    return processor, model.eval()
+
+
+def check_folder(folder: Path, name: str) -> None:
+    """Look at the files of a checkpoint before anything is loaded, without reading the weights themselves.
+
+    Args:
+        folder: the checkpoint's folder.
+        name: what to call the checkpoint in an error.
+
+    Raises:
+        CheckpointError: config.json or the index is not JSON, or a file of weights is missing or incomplete.
+    """
+    here = folder.resolve()
+    if here.is_relative_to(MODELS):
+        remedy = f"restore it with `git checkout -- assets/{here.relative_to(ASSETS).as_posix()}`."
+    else:
+        remedy = "copy or download the checkpoint again."
+    _read_json(folder / "config.json", name, remedy)
+    index = folder / "model.safetensors.index.json"
+    if index.exists():
+        weight_map = _read_json(index, name, remedy).get("weight_map")
+        if not isinstance(weight_map, dict) or not weight_map:
+            raise CheckpointError(f"{index.name} of {name!r} lists no weights: {remedy}")
+        files = sorted(set(weight_map.values()))
+    else:
+        files = ["model.safetensors"]
+    for file in files:
+        if not (folder / file).is_file():
+            raise CheckpointError(f"{file} of {name!r} is missing: {remedy}")
+        if not is_whole_safetensors(folder / file):
+            raise CheckpointError(f"{file} of {name!r} is damaged or incomplete: {remedy}")
+
+
+def _read_json(path: Path, name: str, remedy: str) -> dict:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{path.name} of {name!r} cannot be read as JSON: {remedy}") from error
+    if not isinstance(content, dict):
+        raise CheckpointError(f"{path.name} of {name!r} holds no JSON object: {remedy}")
+    return content
+
+
+def is_whole_safetensors(path: Path) -> bool:
+    """Whether a file has a safetensors header and exactly the bytes that the header promises.
+
+    The format is eight bytes with the header's length (little endian), the header as JSON, the tensors'
+    bytes; https://github.com/huggingface/safetensors describes it.
+    """
+    size = path.stat().st_size
+    with open(path, "rb") as stream:
+        length = int.from_bytes(stream.read(8), "little")
+        if size < 8 + length:
+            return False
+        try:
+            header = json.loads(stream.read(length))
+            ends = [entry["data_offsets"][1] for key, entry in header.items() if key != "__metadata__"]
+        except (ValueError, LookupError, TypeError, AttributeError):
+            return False
+    return size == 8 + length + max(ends, default=0)
+
+
+def _remedy(name: str, error: Exception) -> str:
+    """One sentence for what went wrong. `transformers` wraps the hub's errors: causes are searched too."""
+    causes, cause = [], error
+    while cause is not None:
+        causes.append(cause)
+        cause = cause.__cause__ or cause.__context__
+    gated = next((cause for cause in causes if isinstance(cause, GatedRepoError)), None)
+    if gated is not None and gated.response.status_code == 403:
+        return (
+            f"{name!r} is gated and your token has no access to it: ask for access on its Hugging Face page, "
+            "wait until it is granted, and try again."
+        )
+    if gated is not None:
+        return (
+            f"{name!r} is gated: accept its license on its Hugging Face page, then run `hf auth login` "
+            "or set HF_TOKEN, and try again."
+        )
+    if any(isinstance(cause, RepositoryNotFoundError) for cause in causes):
+        return f"Hugging Face has no repository {name!r} that your token may see; check the spelling or log in."
+    if any(isinstance(cause, HfHubHTTPError | ConnectionError) for cause in causes) or "offline" in str(error).lower():
+        return (
+            f"{name!r} is not on this machine and the Hugging Face hub did not answer; connect to the network, "
+            "unset HF_HUB_OFFLINE, or name a proxy of this course."
+        )
+    if any(isinstance(cause, HFValidationError) for cause in causes):
+        return f"{name!r} is no Hugging Face id; write it as owner/name."
+    words = " ".join(str(error).split())[:200]
+    return f"{name!r} could not be loaded ({type(error).__name__}: {words}); compare its files with the source."
+
+
+def main(arguments: list[str]) -> int:
+    """Load the checkpoint named in `arguments` (or the default) and say what it is; return the exit code."""
+    try:
+        _, model = load_checkpoint(arguments[0] if arguments else None)
+    except CheckpointError as problem:
+        print(problem, file=sys.stderr)
+        return 1
+    print(f"{type(model).__name__}, {sum(parameter.numel() for parameter in model.parameters()):,} parameters")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

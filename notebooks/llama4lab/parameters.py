@@ -1,0 +1,112 @@
+"""How many parameters a Llama 4 model has, part by part, without a byte of weights.
+
+Models are built on PyTorch's meta device: every tensor has its shape and no storage.
+"""
+
+from pathlib import Path
+
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageTextToText, PreTrainedConfig
+
+from llama4lab.assets import ASSETS
+from llama4lab.checkpoints import quiet_transformers
+from llama4lab.errors import CourseError
+
+CONFIGS = ASSETS / "configs"
+
+# The first pattern that a parameter's name holds decides; names as in transformers 5.
+_PATTERNS = {
+    "vision": ("vision_model.", "multi_modal_projector."),
+    "routed experts": (".feed_forward.experts.",),
+    "shared experts": (".feed_forward.shared_expert.",),
+    "routers": (".feed_forward.router.",),
+    "dense MLPs": (".feed_forward.",),
+    "attention": (".self_attn.",),
+    "norms": ("norm.weight",),
+    "embed_tokens": ("embed_tokens.",),
+    "lm_head": ("lm_head.",),
+}
+PARTS = tuple(_PATTERNS)
+
+
+def real_config(name: str) -> PreTrainedConfig:
+    """The configuration of a released model, "scout" or "maverick" (Instruct), from `assets/configs`.
+
+    Raises:
+        CourseError: no such configuration.
+    """
+    path = CONFIGS / f"{name}-instruct.json"
+    if not path.is_file():
+        known = ", ".join(
+            sorted(file.stem.removesuffix("-instruct") for file in CONFIGS.glob("*-instruct.json"))
+        )
+        raise CourseError(f"There is no configuration {name!r}; give one of {known}.")
+    with quiet_transformers():
+        return AutoConfig.from_pretrained(path)
+
+
+def build_on_meta(config: PreTrainedConfig | str | Path) -> torch.nn.Module:
+    """The model that a configuration (or a checkpoint's folder) describes, on the meta device, in bfloat16.
+
+    A multimodal configuration gives Llama4ForConditionalGeneration, a text one Llama4ForCausalLM.
+    """
+    with quiet_transformers():
+        if isinstance(config, str | Path):
+            config = AutoConfig.from_pretrained(config)
+        auto_class = AutoModelForImageTextToText if config.model_type == "llama4" else AutoModelForCausalLM
+        with torch.device("meta"):
+            return auto_class.from_config(config, dtype=torch.bfloat16)
+
+
+def part_of(parameter_name: str) -> str:
+    """The part, one of PARTS, to which a parameter belongs.
+
+    Raises:
+        CourseError: no part holds a parameter of this name.
+    """
+    for part, patterns in _PATTERNS.items():
+        if any(pattern in parameter_name for pattern in patterns):
+            return part
+    raise CourseError(f"{parameter_name!r} is no parameter of a Llama 4 model; count a Llama 4 model.")
+
+
+def count_by_part(model: torch.nn.Module) -> dict[str, int]:
+    """Number of parameters in each of PARTS; their sum is the model's total."""
+    counts = dict.fromkeys(PARTS, 0)
+    for name, parameter in model.named_parameters():
+        counts[part_of(name)] += parameter.numel()
+    return counts
+
+
+def count_active(
+    model: torch.nn.Module, *, embeddings: bool = True, head: bool = True, vision: bool = False
+) -> int:
+    """Number of parameters that one token uses.
+
+    Of each layer's routed experts count as many as a token is sent to, `num_experts_per_tok`. The defaults are
+    the convention under which Scout and Maverick have the published 17 billion: embeddings and head count,
+    although an embedding is a lookup of one row, and the vision part does not.
+    """
+    counts = count_by_part(model)
+    text = model.config.get_text_config()
+    counts["routed experts"] = counts["routed experts"] * text.num_experts_per_tok // text.num_local_experts
+    left_out = {"embed_tokens": not embeddings, "lm_head": not head, "vision": not vision}
+    return sum(count for part, count in counts.items() if not left_out.get(part))
+
+
+def weight_bytes(counts: dict[str, int], default: float, special: dict[str, float] | None = None) -> float:
+    """Bytes of the weights of `counts` (part to number of parameters), quantization scales not counted.
+
+    Args:
+        counts: as `count_by_part` returns it.
+        default: bytes a parameter: 4 for float32, 2 for bfloat16, 1 for 8 bits, 0.5 for 4 bits.
+        special: bytes a parameter for parts that are stored otherwise, such as {"routed experts": 0.5}.
+
+    Raises:
+        CourseError: there is no such part.
+    """
+    special = special or {}
+    unknown = sorted(special.keys() - counts.keys())
+    if unknown:
+        raise CourseError(f"There is no part {unknown[0]!r}; parts are {', '.join(counts)}.")
+    return sum(count * special.get(part, default) for part, count in counts.items())
