@@ -91,17 +91,18 @@ def train_ablation(kind: str, target: Path, work: Path, steps: int, device: str,
     initialize(model, seed)
 
     def batches(step: int) -> list:
-        batch, length = (64, 64) if step < steps // 2 else (32, 128)
+        # Small batches: recall appears after a number of steps more than after a number of tokens.
+        batch, length = (16, 64) if step < steps * 2 // 3 else (8, 128)
         return [recall_batches.recall_batch(step, seed, batch, length, table)]
 
-    schedule = Schedule(steps=steps, learning_rate=4e-3, warmup=100)
-    distances = (8, 24, 48, 100)
-    needles = {distance: needle_rows(64, 128, distance, seed=1) for distance in distances}
+    schedule = Schedule(steps=steps, learning_rate=3e-3, warmup=200)
+    distances = (6, 24, 48, 100)
+    needles = {distance: needle_rows(64, 128, distance, seed=1, distractors=6) for distance in distances}
 
     def evaluate(trained) -> dict[str, float]:
         return {f"recall at {distance}": recall_accuracy(trained, rows) for distance, rows in needles.items()}
 
-    model = train(model, batches, schedule, work, device=device, seed=seed, evaluate=evaluate, evaluate_every=200)
+    model = train(model, batches, schedule, work, device=device, seed=seed, evaluate=evaluate, evaluate_every=250)
     model.save_pretrained(target)
     tokenizer.save_pretrained(target)
 
@@ -126,7 +127,7 @@ def main() -> None:
     if options.name == "scout-proxy":
         train_scout(target, work, options.steps or 5500, options.device, options.seed, options.corpus_scale)
     elif family == "ablations" and kind in ABLATIONS and seed.isdigit():
-        train_ablation(kind, target, work, options.steps or 2400, options.device, int(seed))
+        train_ablation(kind, target, work, options.steps or 9000, options.device, int(seed))
     else:
         kinds = ", ".join(f"ablations/{kind}-SEED" for kind in ABLATIONS)
         raise TrainingError(f"There is no recipe for {options.name!r}; known are scout-proxy, {kinds}.")

@@ -202,8 +202,8 @@ def _remedy(name: str, error: Exception) -> str:
         return f"Hugging Face has no repository {name!r} that your token may see; check the spelling or log in."
     if any(isinstance(cause, HfHubHTTPError | ConnectionError) for cause in causes) or "offline" in str(error).lower():
         return (
-            f"{name!r} is not on this machine and the Hugging Face hub did not answer; connect to the network, "
-            "unset HF_HUB_OFFLINE, or name a proxy of this course."
+            f"{name!r} is not on this machine and the Hugging Face hub did not answer; connect to the "
+            "network, unset HF_HUB_OFFLINE, or name a proxy of this course."
         )
     if any(isinstance(cause, HFValidationError) for cause in causes):
         return f"{name!r} is no Hugging Face id; write it as owner/name."

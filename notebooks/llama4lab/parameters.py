@@ -37,9 +37,7 @@ def real_config(name: str) -> PreTrainedConfig:
     """
     path = CONFIGS / f"{name}-instruct.json"
     if not path.is_file():
-        known = ", ".join(
-            sorted(file.stem.removesuffix("-instruct") for file in CONFIGS.glob("*-instruct.json"))
-        )
+        known = ", ".join(sorted(file.stem.removesuffix("-instruct") for file in CONFIGS.glob("*-instruct.json")))
         raise CourseError(f"There is no configuration {name!r}; give one of {known}.")
     with quiet_transformers():
         return AutoConfig.from_pretrained(path)
@@ -78,13 +76,11 @@ def count_by_part(model: torch.nn.Module) -> dict[str, int]:
     return counts
 
 
-def count_active(
-    model: torch.nn.Module, *, embeddings: bool = True, head: bool = True, vision: bool = False
-) -> int:
+def count_active(model: torch.nn.Module, *, embeddings: bool = True, head: bool = True, vision: bool = False) -> int:
     """Number of parameters that one token uses.
 
-    Of each layer's routed experts count as many as a token is sent to, `num_experts_per_tok`. The defaults are
-    the convention under which Scout and Maverick have the published 17 billion: embeddings and head count,
+    Of each layer's routed experts count as many as a token is sent to, `num_experts_per_tok`. The defaults
+    are the convention under which Scout and Maverick have the published 17 billion: embeddings and head count,
     although an embedding is a lookup of one row, and the vision part does not.
     """
     counts = count_by_part(model)

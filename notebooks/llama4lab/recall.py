@@ -1,7 +1,7 @@
 """A small world for recall: facts among filler words, asked for at any distance.
 
 `amber seven` is a fact: a name, then its value. `? amber` asks, and `seven` is the answer. Everything else is filler,
-in which every word has four words that may follow it, so that a model has something to predict between the facts.
+whose grammar needs the last two words, so that a model has something to predict between the facts.
 The ablations of `assets/models` are trained on rows of this world; the needles here are what they are asked.
 """
 
@@ -34,24 +34,28 @@ BEGIN, QUESTION = 0, 2
 NAME_0 = len(SPECIAL)
 VALUE_0 = NAME_0 + len(NAMES)
 FILLER_0 = VALUE_0 + len(VALUES)
-FOLLOWERS = 4  # words that may follow a filler word
 CHANCE = 1 / len(VALUES)  # of guessing an answer when only "some value" is known
 
 
 def follower_table() -> np.ndarray:
-    """`[filler words, FOLLOWERS]`: which filler words may follow each; fixed, the grammar of this world."""
+    """`[filler words, 2, 2]`: the grammar of this world, fixed.
+
+    After the filler words u, w comes one of the two words `table[w, u % 2]`: whoever sees only w can do no better than
+    guess among four, whoever also sees u among two.
+    """
     rng = np.random.default_rng(7)
-    return np.stack([rng.choice(len(FILLER), FOLLOWERS, replace=False) for _ in FILLER])
+    return np.stack([rng.choice(len(FILLER), 4, replace=False).reshape(2, 2) for _ in FILLER])
 
 
 def filler_run(rng: np.random.Generator, length: int, table: np.ndarray) -> np.ndarray:
-    """`length` filler token ids, each a follower of the one before."""
+    """`length` filler token ids that obey the grammar `table`."""
     words = np.empty(length, dtype=np.int64)
-    word = int(rng.integers(len(FILLER)))
-    choices = rng.integers(FOLLOWERS, size=length)
+    before, word = rng.integers(len(FILLER), size=2).tolist()
+    choices = rng.integers(2, size=length).tolist()
+    grammar = table.tolist()
     for index in range(length):
         words[index] = word
-        word = int(table[word, choices[index]])
+        before, word = word, grammar[word][before % 2][choices[index]]
     return words + FILLER_0
 
 
