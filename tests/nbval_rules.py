@@ -60,9 +60,7 @@ def same_line(stored: str, now: str, scale: float = 0.0) -> bool:
         return True
     if FLOAT.sub("#", stored) != FLOAT.sub("#", now):
         return False
-    pairs = [
-        (float(a[1]), float(b[1])) for a, b in zip(FLOAT.finditer(stored), FLOAT.finditer(now), strict=True)
-    ]
+    pairs = [(float(a[1]), float(b[1])) for a, b in zip(FLOAT.finditer(stored), FLOAT.finditer(now), strict=True)]
     largest = max((abs(value) for pair in pairs for value in pair if math.isfinite(value)), default=0.0)
     allowed = max(ABSOLUTE_TOLERANCE, scale * largest)
     return all(math.isclose(a, b, rel_tol=RELATIVE_TOLERANCE, abs_tol=allowed) for a, b in pairs)
@@ -74,9 +72,7 @@ def text_difference(stored: str, now: str, figure: bool = False) -> list[str]:
     if len(before) == len(after):
         scales = [FIGURE_TOLERANCE if figure and line.startswith(PLOTTED_LINE) else 0.0 for line in before]
         # Lines within tolerance are no difference: show them alike.
-        after = [
-            a if same_line(a, b, scale) else b for a, b, scale in zip(before, after, scales, strict=True)
-        ]
+        after = [a if same_line(a, b, scale) else b for a, b, scale in zip(before, after, scales, strict=True)]
     diff = difflib.unified_diff(before, after, "stored", "now", lineterm="", n=0)
     return [line for line in diff if not line.startswith("@@")]
 
@@ -254,15 +250,11 @@ class NotebookCell(IPyNbCell):
 
     def runtest(self):
         if self.options["skip"]:
-            self.raise_cell_error(
-                "the cell is marked to be skipped; the course allows no skip, remove the mark"
-            )
+            self.raise_cell_error("the cell is marked to be skipped; the course allows no skip, remove the mark")
         if self.options["check_exception"]:
             self.raise_cell_error("the cell is marked to raise; catch the exception and print it instead")
         if self.cell.execution_count is None:
-            self.raise_cell_error(
-                "the cell was stored without having been executed; store the notebook again"
-            )
+            self.raise_cell_error("the cell was stored without having been executed; store the notebook again")
         try:
             super().runtest()
         except Exception:

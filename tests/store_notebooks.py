@@ -20,7 +20,7 @@ from pathlib import Path
 import nbformat
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
-from nbval.kernel import CURRENT_ENV_KERNEL_NAME, KernelManager, NbvalKernelspecManager
+from nbval.kernel import CURRENT_ENV_KERNEL_NAME, NbvalKernelspecManager
 
 CELL_SECONDS = 120
 KEPT_CELL_METADATA = ("tags", "jupyter", "mystnb")
@@ -133,20 +133,22 @@ def execute(notebook: nbformat.NotebookNode, folder: Path, name: str) -> None:
     """Run every code cell from the top, in place. Raises NotStored at the first one that fails."""
     client = NotebookClient(
         notebook,
-        # the interpreter that runs this, whatever kernels the user has installed
-        km=KernelManager(kernel_name=CURRENT_ENV_KERNEL_NAME, kernel_spec_manager=NbvalKernelspecManager()),
         timeout=CELL_SECONDS,
         record_timing=False,
         coalesce_streams=True,
         store_widget_state=False,
         resources={"metadata": {"path": str(folder)}},
     )
+    # The interpreter that runs this, whatever kernels the user has installed. nbclient's own class of manager:
+    # with a blocking one it would wait forever for a kernel that died.
+    client.km = client.kernel_manager_class(
+        kernel_name=CURRENT_ENV_KERNEL_NAME, kernel_spec_manager=NbvalKernelspecManager()
+    )
     client.reset_execution_trackers()
     with client.setup_kernel(
         env=kernel_environment(dict(os.environ), "2"),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
-        cleanup_kc=True,
     ):
         number = 0
         for place, cell in enumerate(notebook.cells):

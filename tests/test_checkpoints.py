@@ -230,11 +230,13 @@ def test_command_fails_in_one_line(checkpoint, capsys):
 
 def run_command(name: str, home: Path, **variables: str) -> subprocess.CompletedProcess:
     """`python -m llama4lab.checkpoints NAME` as a program of its own: hub settings are read at its start."""
-    environ = {key: value for key, value in os.environ.items() if not key.startswith(("HF_", "LLAMA4_"))}
+    foreign = ("HF_", "HUGGING_FACE_", "TRANSFORMERS_", "LLAMA4_")
+    environ = {key: value for key, value in os.environ.items() if not key.startswith(foreign)}
+    own = {"HF_HOME": str(home), "NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1", "OMP_NUM_THREADS": "1"}
     return subprocess.run(
         [sys.executable, "-m", "llama4lab.checkpoints", name],
         cwd=NOTEBOOKS,
-        env=environ | {"HF_HOME": str(home), "OMP_NUM_THREADS": "1"} | variables,
+        env=environ | own | variables,
         capture_output=True,
         text=True,
     )

@@ -10,9 +10,9 @@ import pytest
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
-from llama4lab import figures
 from matplotlib.colors import to_rgb
 
+from llama4lab import figures
 from tests.nbval_rules import text_difference
 
 ALT = "A figure made to try the publishing of figures."
@@ -95,9 +95,7 @@ def test_wide_figures_are_refused(published):
     assert not published
 
 
-@pytest.mark.parametrize(
-    ("labels", "missing"), [({"xlabel": "a"}, "no y label"), ({"ylabel": "a"}, "no x label")]
-)
+@pytest.mark.parametrize(("labels", "missing"), [({"xlabel": "a"}, "no y label"), ({"ylabel": "a"}, "no x label")])
 def test_axis_labels_are_demanded(published, labels, missing):
     fig, ax = plt.subplots()
     ax.plot([1, 2])
@@ -136,7 +134,7 @@ def test_everything_drawn_is_described():
         "    from 1, 0",
         '  points "seeds"',
         "    x 0.5, 1.5",
-        "    values 7, 9",
+        "    values 7.0, 9.0",
         "  FillBetweenPolyCollection",
         "  LineCollection",
         "  rectangle",
@@ -177,9 +175,9 @@ def test_noise_of_another_processor_does_not_show(count):
         assert not difference(values, values * (1 + noise))
 
 
-def test_values_on_a_rounding_edge_do_not_show():
-    edge = np.array([0.12345, 0.99995, 9999.5, 5e-7])
-    assert not difference(edge - 1e-9, edge + 1e-9)
+@pytest.mark.parametrize("edge", [0.1235, 0.12345, 0.99995, 1.0005, 9999.5])
+def test_values_on_a_rounding_edge_do_not_show(edge):
+    assert not difference([edge - 1e-9], [edge + 1e-9])
 
 
 def test_noise_around_zero_does_not_show():
@@ -199,7 +197,7 @@ def test_an_image_shows_a_changed_row_and_a_changed_column():
     image = np.random.default_rng(0).random((40, 50))
     for place in ((3, slice(None)), (slice(None), 7)):
         changed = image.copy()
-        changed[place] += 0.05
+        changed[place] += 0.01
         assert difference(image, changed)
 
 
@@ -276,9 +274,7 @@ def test_an_unknown_expert_is_told(expert):
 def test_text_is_readable_on_every_expert():
     for expert in range(128):
         color = figures.expert_color(expert, 128)
-        light, dark = sorted(
-            (figures.luminance(color), figures.luminance(figures.text_color(color))), reverse=True
-        )
+        light, dark = sorted((figures.luminance(color), figures.luminance(figures.text_color(color))), reverse=True)
         assert (light + 0.05) / (dark + 0.05) >= 4.5, color
 
 
@@ -294,9 +290,7 @@ def test_tokens_are_shown_with_their_experts(published):
 
 
 def test_long_sentences_wrap_inside_the_figure():
-    fig = figures.color_tokens(
-        [f" token{number}" for number in range(60)], [number % 16 for number in range(60)]
-    )
+    fig = figures.color_tokens([f" token{number}" for number in range(60)], [number % 16 for number in range(60)])
     (ax,) = fig.axes
     low, high = ax.get_xlim()
     boxes = [patch.get_window_extent().transformed(ax.transData.inverted()) for patch in ax.patches]

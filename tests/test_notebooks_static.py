@@ -155,9 +155,7 @@ def small_enough(notebook: Notebook) -> list[str]:
             for kind in ("image/png", "image/jpeg"):
                 size = len(base64.b64decode(output.get("data", {}).get(kind, "")))
                 if size > MOST_PICTURE_BYTES:
-                    problems.append(
-                        f"code cell {number} holds a picture of {size} bytes, over {MOST_PICTURE_BYTES}"
-                    )
+                    problems.append(f"code cell {number} holds a picture of {size} bytes, over {MOST_PICTURE_BYTES}")
     return problems
 
 
@@ -171,9 +169,7 @@ def pictures_have_words(notebook: Notebook) -> list[str]:
             if len(alt) < LEAST_ALT:
                 problems.append(f"code cell {number} shows a picture without alt text; use show(fig, alt)")
             elif alt not in cell.metadata.get("mystnb", {}).get("image", {}).get("alt", ""):
-                problems.append(
-                    f"code cell {number} lacks the alt text in its metadata; store the notebook again"
-                )
+                problems.append(f"code cell {number} lacks the alt text in its metadata; store the notebook again")
             if "text/plain" not in output.data:
                 problems.append(f"code cell {number} shows a picture without its numbers; use show(fig, alt)")
     for cell in notebook.prose:
@@ -184,11 +180,7 @@ def pictures_have_words(notebook: Notebook) -> list[str]:
 def images_without_alt(markdown: str) -> list[str]:
     markdown = FENCED.sub("", markdown)
     plain = [target for mark, alt, target in LINK.findall(markdown) if mark and not alt.strip()]
-    plain += [
-        m[2]
-        for m in HTML_LINK.finditer(markdown)
-        if m[1].lower() == "img" and not HTML_IMAGE_ALT.search(m[0])
-    ]
+    plain += [m[2] for m in HTML_LINK.finditer(markdown) if m[1].lower() == "img" and not HTML_IMAGE_ALT.search(m[0])]
     return [f"the image {target} has no alt text" for target in plain]
 
 
@@ -222,9 +214,7 @@ def broken_links(markdown: str, file: Path, root: Path) -> list[str]:
 def anchors(file: Path) -> set[str]:
     """The anchors of a notebook's or Markdown file's headings, as JupyterLab and as GitHub form them."""
     if file.suffix == ".ipynb":
-        markdown = "\n\n".join(
-            cell.source for cell in read_notebook(file).cells if cell.cell_type == "markdown"
-        )
+        markdown = "\n\n".join(cell.source for cell in read_notebook(file).cells if cell.cell_type == "markdown")
     else:
         markdown = file.read_text(encoding="utf-8")
     found = set(re.findall(r"\bid\s*=\s*[\"']([^\"']+)", markdown))
@@ -292,13 +282,9 @@ def outputs_are_compared(notebook: Notebook) -> list[str]:
             if tag in tags(cell):
                 problems.append(f"code cell {number} is tagged {tag}, which the course does not allow")
         if mark := FORBIDDEN_COMMENT.search(cell.source):
-            problems.append(
-                f"code cell {number} holds the comment {mark[1]}; use the tag {IGNORED_TAG} and a reason"
-            )
+            problems.append(f"code cell {number} holds the comment {mark[1]}; use the tag {IGNORED_TAG} and a reason")
         if IGNORED_TAG in tags(cell) and not REASON.fullmatch(cell.source.partition("\n")[0].rstrip()):
-            problems.append(
-                f"code cell {number} is not compared, and does not start with '# not compared: <reason>'"
-            )
+            problems.append(f"code cell {number} is not compared, and does not start with '# not compared: <reason>'")
     if with_outputs and len(ignored) > (1 - LEAST_COMPARED) * len(with_outputs):
         share = f"{len(with_outputs) - len(ignored)} of {len(with_outputs)}"
         problems.append(f"only {share} cells with outputs are compared, under {LEAST_COMPARED:.0%}")
@@ -317,9 +303,7 @@ def title_is_complete(notebook: Notebook) -> list[str]:
         "the minutes it takes to read": r"\b\d+ minutes\b",
         f"the budget, as in: {BUDGET_EXAMPLE}": BUDGET.pattern,
     }
-    return [
-        f"the title cell lacks {what}" for what, found in wanted.items() if not re.search(found, first.source)
-    ]
+    return [f"the title cell lacks {what}" for what, found in wanted.items() if not re.search(found, first.source)]
 
 
 def recap_is_last(notebook: Notebook) -> list[str]:
@@ -327,8 +311,7 @@ def recap_is_last(notebook: Notebook) -> list[str]:
     places = [
         place
         for place, cell in enumerate(notebook.cells)
-        if cell.cell_type == "markdown"
-        and re.search(r"^#+ .*\brecap\b", cell.source, re.IGNORECASE | re.MULTILINE)
+        if cell.cell_type == "markdown" and re.search(r"^#+ .*\brecap\b", cell.source, re.IGNORECASE | re.MULTILINE)
     ]
     if not places:
         return ["there is no section whose heading holds 'Recap'"]
@@ -380,13 +363,9 @@ def nothing_is_fetched(notebook: Notebook) -> list[str]:
     """No cell installs or downloads, runs a shell line, or trusts remote code."""
     problems = []
     for number, cell in notebook.code:
-        if shell := re.search(
-            r"^\s*(?:!|%%?(?:pip|conda|mamba|sh|bash|system|sx)\b).*", cell.source, re.MULTILINE
-        ):
+        if shell := re.search(r"^\s*(?:!|%%?(?:pip|conda|mamba|sh|bash|system|sx)\b).*", cell.source, re.MULTILINE):
             problems.append(f"code cell {number} runs a shell line: {shell[0].strip()}")
-        if re.search(
-            r"[\"']pip[\"'],\s*[\"']install[\"']|\bpip3? install\b", code_without_comments(cell.source)
-        ):
+        if re.search(r"[\"']pip[\"'],\s*[\"']install[\"']|\bpip3? install\b", code_without_comments(cell.source)):
             problems.append(f"code cell {number} installs a package; list it in environment.yml")
         for call in ast.walk(ast.parse(TransformerManager().transform_cell(cell.source))):
             if not isinstance(call, ast.Call):
@@ -454,9 +433,7 @@ def test_links_and_images_of_the_readme():
 
 def python_files() -> list[Path]:
     folders = ("notebooks/llama4lab", "tests", "assets/recipes")
-    return sorted(
-        [*ROOT.glob("*.py"), *(file for folder in folders for file in (ROOT / folder).rglob("*.py"))]
-    )
+    return sorted([*ROOT.glob("*.py"), *(file for folder in folders for file in (ROOT / folder).rglob("*.py"))])
 
 
 @pytest.mark.parametrize("path", python_files(), ids=lambda path: path.relative_to(ROOT).as_posix())
@@ -494,10 +471,7 @@ def test_no_file_holds_private_text():
     problems = []
     for file in checkout_files():
         # A tokenizer's vocabulary is made of pieces of every kind of text.
-        if (
-            file.suffix in (".md", ".yml", ".json", ".jsonl", ".log", ".svg", ".txt")
-            and file.name != "tokenizer.json"
-        ):
+        if file.suffix in (".md", ".yml", ".json", ".jsonl", ".log", ".svg", ".txt") and file.name != "tokenizer.json":
             found = private_text(file.read_text(encoding="utf-8"))
             # environment.yml names the index with CPU builds of torch: that is its place.
             if file.name == "environment.yml":

@@ -15,7 +15,7 @@ from llama4lab.parameters import (
     weight_bytes,
 )
 
-# Published counts: shared/reference of the course's design; assets/configs/README.md names the sources.
+# Totals as published (assets/configs/README.md names the sources); parts by hand from the configurations.
 COUNTS = {
     "scout": {
         "vision": 871_932_416,

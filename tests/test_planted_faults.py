@@ -45,9 +45,7 @@ RECAP = "## Recap\nNothing was computed, measured or published."
 def exercise(number: int) -> list:
     """Hint, stub, grader and solution of one exercise, without a need for llama4lab's graders."""
     return [
-        new_markdown_cell(
-            f"### Exercise {number}, easy, 2 minutes\n<details><summary>Hint</summary>Add.</details>"
-        ),
+        new_markdown_cell(f"### Exercise {number}, easy, 2 minutes\n<details><summary>Hint</summary>Add.</details>"),
         new_code_cell("def add(a, b):\n    raise NotImplementedError", metadata={"tags": ["exercise"]}),
         new_code_cell(f'def grade(name, answer):\n    return "not yet"\n\n\ngrade("42.{number}", add)'),
         new_code_cell(
@@ -356,9 +354,7 @@ def test_kinds_and_order_of_outputs_matter():
     assert not output_difference([text, table], [text, table])
     assert output_difference([text, table], [table, text])
     assert output_difference([text, table], [text, plain])
-    assert output_difference(
-        [table], [new_output("display_data", data={"text/plain": "t", "text/html": "<i>t</i>"})]
-    )
+    assert output_difference([table], [new_output("display_data", data={"text/plain": "t", "text/html": "<i>t</i>"})])
 
 
 # ---- faults that show in the stored file -------------------------------------------------------------------
@@ -429,9 +425,7 @@ def no_exercises(notebook):
 
 
 def open_solution(notebook):
-    next(cell for cell in notebook.cells if "solution" in cell.metadata.get("tags", [])).metadata.pop(
-        "jupyter"
-    )
+    next(cell for cell in notebook.cells if "solution" in cell.metadata.get("tags", [])).metadata.pop("jupyter")
 
 
 def no_solution(notebook):

@@ -104,7 +104,7 @@ def test_explorer_follows_text_and_layer():
     chosen = record_routing(model, LetterTokenizer()("hello world", return_tensors="pt").input_ids).chosen[:, 0]
     assert not torch.equal(chosen[0], chosen[1])
     assert picture.value != first
-    assert [int(part.split("<")[0]) for part in picture.value.split("font-size:75%\">")[1:]] == chosen[1].tolist()
+    assert [int(part.split("<")[0]) for part in picture.value.split('font-size:75%">')[1:]] == chosen[1].tolist()
 
 
 def test_explorer_with_no_text_and_with_too_much():

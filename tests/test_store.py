@@ -94,14 +94,14 @@ def test_no_arguments_is_told(capsys):
 
 def test_canonical_form_drops_what_differs_between_readers():
     slider = {"application/vnd.jupyter.widget-view+json": {"model_id": "9"}, "text/plain": "IntSlider()"}
-    cell = new_code_cell(
-        "x", metadata={"tags": ["exercise"], "collapsed": True, "execution": {"busy": "10:00"}}
-    )
+    cell = new_code_cell("x", metadata={"tags": ["exercise"], "collapsed": True, "execution": {"busy": "10:00"}})
     cell.outputs = [
         new_output("display_data", data=slider),
         new_output("display_data", data={"text/plain": "kept"}, metadata={"isolated": True}),
     ]
-    notebook = new_notebook(cells=[cell], metadata={"widgets": {"a": 1}, "kernelspec": {"name": "mine"}})
+    notebook = new_notebook(
+        cells=[cell], metadata={"widgets": {"a": 1}, "kernelspec": {"name": "mine", "display_name": "My own"}}
+    )
     stored = nbformat.reads(canonical_text(notebook), as_version=4)
     assert stored.cells[0].metadata == {"tags": ["exercise"]}
     assert [output.data for output in stored.cells[0].outputs] == [{"text/plain": "kept"}]
@@ -114,9 +114,7 @@ def test_ids_are_kept_and_missing_ones_are_always_the_same(tmp_path):
     cells = ['{"cell_type": "markdown", "metadata": {}, "source": ["a"]}'] * 2
     cells.append('{"cell_type": "markdown", "id": "mine", "metadata": {}, "source": ["b"]}')
     path = tmp_path / "x.ipynb"
-    path.write_text(
-        f'{{"nbformat": 4, "nbformat_minor": 4, "metadata": {{}}, "cells": [{", ".join(cells)}]}}'
-    )
+    path.write_text(f'{{"nbformat": 4, "nbformat_minor": 4, "metadata": {{}}, "cells": [{", ".join(cells)}]}}')
     first, second = ([cell.id for cell in read_notebook(path).cells] for _ in range(2))
     assert first == second and len(set(first)) == 3 and first[2] == "mine"
 
@@ -136,9 +134,7 @@ def test_an_interrupted_write_leaves_the_old_file(tmp_path, monkeypatch):
 
 
 def test_kernels_run_offline_and_do_not_know_of_pytest():
-    made = kernel_environment(
-        {"PYTEST_CURRENT_TEST": "a", "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "0"}, "2"
-    )
+    made = kernel_environment({"PYTEST_CURRENT_TEST": "a", "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "0"}, "2")
     assert made == {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
     assert kernel_environment({}, "2")["OMP_NUM_THREADS"] == "2"
 

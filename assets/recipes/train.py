@@ -5,6 +5,7 @@ An interrupted run continues where it stopped. Work in progress lies in .work/, 
 
 import argparse
 import ctypes
+import shutil
 import sys
 import time
 from functools import partial
@@ -23,6 +24,7 @@ from proxies import ablation_config, build_generation_config, build_processor, s
 from trainer import Schedule, TrainingError, initialize, train, weighted_nll  # noqa: E402
 
 ABLATIONS = ("chunk-only", "hybrid", "rope", "nope")
+EARLY_STEPS = 1500  # ablations/early-N is hybrid-N, stopped before it has learned to tell facts apart
 PICTURES_EVERY = 3  # steps
 
 
@@ -54,6 +56,14 @@ def held_out_nll(model, rows: dict, length: int = 256) -> dict[str, float]:
     return result
 
 
+def save(model, processor, target: Path, work: Path) -> None:
+    """Write the finished model, what prepares its inputs, and the log of its training."""
+    model.save_pretrained(target)
+    (target / "model.safetensors").chmod(0o644)
+    processor.save_pretrained(target)
+    shutil.copyfile(work / "log.jsonl", target / "training_log.jsonl")
+
+
 def train_scout(target: Path, work: Path, steps: int, device: str, seed: int, corpus_scale: int) -> None:
     tokenizer = language_batches.build_tokenizer()
     processor = build_processor(tokenizer)
@@ -64,7 +74,7 @@ def train_scout(target: Path, work: Path, steps: int, device: str, seed: int, co
 
     def batches(step: int) -> list:
         # Short rows first: copying from the prompt appears sooner on them.
-        batch, length = (32, 128) if step < steps // 4 else (16, 256)
+        batch, length = (32, 128) if step < steps * 5 // 16 else (16, 256)
         found = [language_batches.text_batch(rows, step, seed, batch, length)]
         if step % PICTURES_EVERY == 0:
             found.append(language_batches.picture_batch(processor, step, seed, batch=48, share=0.5))
@@ -80,11 +90,15 @@ def train_scout(target: Path, work: Path, steps: int, device: str, seed: int, co
         evaluate=partial(held_out_nll, rows=held),
     )
     model.generation_config = build_generation_config(config)
-    model.to(torch.bfloat16).save_pretrained(target, max_shard_size="5GB")
-    processor.save_pretrained(target)
+    # The vision encoder's complex rotation table would lose its imaginary part on the way; it is not stored anyway.
+    for parameter in model.parameters():
+        parameter.data = parameter.data.to(torch.bfloat16)
+    model.config.dtype = torch.bfloat16
+    save(model, processor, target, work)
 
 
 def train_ablation(kind: str, target: Path, work: Path, steps: int, device: str, seed: int) -> None:
+    early, kind = kind == "early", "hybrid" if kind == "early" else kind
     tokenizer = recall_batches.build_tokenizer()
     table = follower_table()
     model = Llama4ForCausalLM(ablation_config(kind, len(tokenizer)))
@@ -103,8 +117,7 @@ def train_ablation(kind: str, target: Path, work: Path, steps: int, device: str,
         return {f"recall at {distance}": recall_accuracy(trained, rows) for distance, rows in needles.items()}
 
     model = train(model, batches, schedule, work, device=device, seed=seed, evaluate=evaluate, evaluate_every=250)
-    model.save_pretrained(target)
-    tokenizer.save_pretrained(target)
+    save(model, tokenizer, target, work)
 
 
 def main() -> None:
@@ -125,11 +138,11 @@ def main() -> None:
     family, _, variant = options.name.partition("/")
     kind, _, seed = variant.rpartition("-")
     if options.name == "scout-proxy":
-        train_scout(target, work, options.steps or 5500, options.device, options.seed, options.corpus_scale)
-    elif family == "ablations" and kind in ABLATIONS and seed.isdigit():
+        train_scout(target, work, options.steps or 4000, options.device, options.seed, options.corpus_scale)
+    elif family == "ablations" and kind in (*ABLATIONS, "early") and seed.isdigit():
         train_ablation(kind, target, work, options.steps or 9000, options.device, int(seed))
     else:
-        kinds = ", ".join(f"ablations/{kind}-SEED" for kind in ABLATIONS)
+        kinds = ", ".join(f"ablations/{kind}-SEED" for kind in (*ABLATIONS, "early"))
         raise TrainingError(f"There is no recipe for {options.name!r}; known are scout-proxy, {kinds}.")
 
 

@@ -114,7 +114,7 @@ def train(
     save_every: int = 250,
     evaluate: Callable[[PreTrainedModel], dict[str, float]] | None = None,
     evaluate_every: int = 500,
-    keep: Callable[[int, PreTrainedModel], None] | None = None,
+    stop_after: int | None = None,
 ) -> PreTrainedModel:
     """Train `model` in place and return it; continues from `work/checkpoint` where one is.
 
@@ -122,7 +122,7 @@ def train(
         batches_of_step: the micro-batches of a step; must depend on the step number alone.
         work: folder for the checkpoint and `log.jsonl`.
         evaluate: held-out figures to log every `evaluate_every` steps.
-        keep: called with the step and the model before every step, to store snapshots.
+        stop_after: leave off after this many steps of the schedule.
 
     Raises:
         TrainingError: unknown or absent device, a checkpoint that cannot be read, no room to save one.
@@ -145,11 +145,10 @@ def train(
     first, seconds_before = _resume(accelerator, work)
     model.train()
     has_experts = any(isinstance(module, Llama4TextMoe) for module in model.modules())
+    last = min(schedule.steps, stop_after or schedule.steps)
     tokens, started = 0, time.monotonic()
     with open(work / "log.jsonl", "a", encoding="utf-8") as log:
-        for step in range(first, schedule.steps):
-            if keep is not None:
-                keep(step, model)
+        for step in range(first, last):
             losses, balance = [], torch.zeros(())
             for batch in batches_of_step(step):
                 batch = batch.to(accelerator.device)
@@ -171,7 +170,7 @@ def train(
             scheduler.step()
             optimizer.zero_grad()
             done = step + 1
-            if done % 25 == 0 or done == schedule.steps:
+            if done % 25 == 0 or done == last:
                 seconds = time.monotonic() - started
                 line = {
                     "step": done,
@@ -179,19 +178,17 @@ def train(
                     "balance": round(balance.item(), 4),
                     "tokens_per_second": round(tokens / seconds),
                     "seconds": round(seconds_before + seconds),
-                    "seconds_left": round(seconds / (done - first) * (schedule.steps - done)),
+                    "seconds_left": round(seconds / (done - first) * (last - done)),
                 }
-                if evaluate is not None and (done % evaluate_every == 0 or done == schedule.steps):
+                if evaluate is not None and (done % evaluate_every == 0 or done == last):
                     model.eval()
                     line["held_out"] = evaluate(model)
                     model.train()
                 log.write(json.dumps(line) + "\n")
                 log.flush()
                 print(json.dumps(line), flush=True)
-            if done % save_every == 0 or done == schedule.steps:
+            if done % save_every == 0 or done == last:
                 _save(accelerator, work, done, seconds_before + time.monotonic() - started)
-    if keep is not None:
-        keep(schedule.steps, model)
     return accelerator.unwrap_model(model).eval()
 
 

@@ -112,9 +112,7 @@ def printable(token: str, font: FontProperties) -> str:
     return "".join(letter if ord(letter) in glyphs else "□" for letter in marked)
 
 
-def color_tokens(
-    tokens: Sequence[str], experts: Sequence[int], number_of_experts: int = 16, title: str = ""
-) -> Figure:
+def color_tokens(tokens: Sequence[str], experts: Sequence[int], number_of_experts: int = 16, title: str = "") -> Figure:
     """A sentence as boxes, one a token, in the color of the expert that took it, with the expert's number.
 
     tokens and experts have one length; spaces show as a middle dot. Returns the figure, 6 inches wide and

@@ -55,9 +55,13 @@ def grade_scores(answer: Callable) -> str | None:
     if same(found, logits.sigmoid()):
         return "The experts that lost have a score too: keep the largest logit of each row alone, then apply sigmoid."
     if same(found, (logits * is_winner).sigmoid()):
-        return "The experts that lost have score 0.5, since sigmoid(0) is 0.5: set their logits to minus infinity, not 0."
+        return (
+            "The experts that lost have score 0.5, since sigmoid(0) is 0.5: set their logits to minus infinity, not 0."
+        )
     if same(found, logits.softmax(dim=1)) or same(found, logits.softmax(dim=1) * is_winner):
-        return "These scores come from a softmax over all experts; Llama 4 applies a sigmoid to the winner's logit alone."
+        return (
+            "These scores come from a softmax over all experts; Llama 4 applies a sigmoid to the winner's logit alone."
+        )
     if same(found, is_winner):
         return "The winner has score 1, as after a softmax over one logit; its score should be sigmoid of its logit."
     if same(found, logits * is_winner):
@@ -217,5 +221,7 @@ def grade_max_violation(answer: Callable) -> str | None:
     others = [(torch.tensor([5, 5, 5, 5, 5]), 0.0), (torch.tensor([0, 9, 0]), 2.0)]
     for other, expected in others:
         if abs(float(answer(other)) - expected) > 1e-6:
-            return f"For the counts {other.tolist()} it should be {expected:g}; does it use the number of experts given?"
+            return (
+                f"For the counts {other.tolist()} it should be {expected:g}; does it use the number of experts given?"
+            )
     return None

@@ -1,0 +1,252 @@
+"""Measure the finished models and write their cards:  python assets/recipes/evaluate.py [scout-proxy | ablations]
+
+Figures go to assets/measurements/, model cards to each model's README.md, hashes to assets/SHA256SUMS.
+"""
+
+import argparse
+import json
+import platform
+import random
+import sys
+from datetime import date
+from itertools import islice
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path[:0] = [str(ROOT / "notebooks"), str(ROOT / "assets" / "recipes")]
+
+import numpy as np  # noqa: E402
+import torch  # noqa: E402
+import transformers  # noqa: E402
+
+import cards  # noqa: E402
+import corpus  # noqa: E402
+import language_batches as lb  # noqa: E402
+from llama4lab.assets import ASSETS, write_manifest  # noqa: E402
+from llama4lab.checkpoints import load_checkpoint  # noqa: E402
+from llama4lab.dispatch import sorted_dispatch  # noqa: E402
+from llama4lab.recall import CHANCE, needle_rows, recall_accuracy  # noqa: E402
+from llama4lab.routing import record_routing  # noqa: E402
+from train import held_out_nll  # noqa: E402
+
+MEASUREMENTS = ASSETS / "measurements"
+
+
+def provenance() -> dict[str, str | int]:
+    """What measured: enough to judge a difference, nothing that names the machine."""
+    return {
+        "date": date.today().isoformat(),
+        "machine": f"{platform.machine()} CPU, {torch.get_num_threads()} threads",
+        "torch": torch.__version__,
+        "transformers": transformers.__version__,
+        "python": platform.python_version(),
+    }
+
+
+def unigram_nll(train: lb.Rows, held: lb.Rows, vocabulary: int) -> float:
+    """Nats a held-out token under the training tokens' frequencies (add one), by the same weights as the model's."""
+    counts = np.bincount(train.tokens.ravel(), weights=train.weights.ravel().astype(float), minlength=vocabulary) + 1
+    surprise = -np.log(counts / counts.sum())[held.tokens[:, 1:]]
+    weights = held.weights[:, 1:].astype(float)
+    return float((surprise * weights).sum() / weights.sum())
+
+
+def exact_answers(model: torch.nn.Module, rows: list[tuple[np.ndarray, np.ndarray]], pad: int, **inputs) -> list[bool]:
+    """For each answer in `rows` of (token ids, weights): would greedy decoding have written exactly it?
+
+    Greedy decoding writes an answer if and only if every one of its tokens, `<|eot|>` included, is the most probable
+    after the tokens before it, so one pass over the right text decides.
+    """
+    longest = max(len(ids) for ids, _ in rows)
+    tokens = torch.full((len(rows), longest), pad)
+    for row, (ids, _) in enumerate(rows):
+        tokens[row, : len(ids)] = torch.from_numpy(ids.astype(np.int64))
+    with torch.no_grad(), sorted_dispatch(model):
+        guesses = model(input_ids=tokens, use_cache=False, **inputs).logits.argmax(dim=-1)
+    verdicts = []
+    for row, (ids, weights) in enumerate(rows):
+        right, inside = True, False
+        for index in range(1, len(ids) + 1):
+            is_answer = index < len(ids) and weights[index] == lb.ANSWER_WEIGHT
+            if is_answer:
+                right = (right if inside else True) and guesses[row, index - 1].item() == ids[index]
+            elif inside:
+                verdicts.append(right)
+            inside = is_answer
+    return verdicts
+
+
+def chat_accuracy(model, tokenizer, conversations: int = 256) -> dict[str, float]:
+    """Exact answers on unseen conversations, by what the question is about."""
+    rng = random.Random(20_000)
+    kinds: dict[str, list] = {"from the prompt": [], "sums": [], "words in 12 languages": [], "repeat": [], "other": []}
+    for messages in islice(corpus.chat(rng, held_out=True), conversations * 6):
+        asked = next(message["content"] for message in messages if message["role"] == "user")
+        if asked.startswith("Say "):
+            kind = "words in 12 languages"
+        elif asked.startswith("Repeat: "):
+            kind = "repeat"
+        elif asked.startswith("What is ") and asked[8].isdigit():
+            kind = "sums"
+        elif asked.startswith(("Hello", "Hi")) or messages[0]["content"].startswith("You are"):
+            kind = "other"
+        else:
+            kind = "from the prompt"
+        if len(kinds[kind]) < conversations:
+            kinds[kind].append(lb.encode_chat(messages, tokenizer))
+    pad = tokenizer.pad_token_id
+    return {kind: float(np.mean(exact_answers(model, rows, pad))) for kind, rows in kinds.items() if rows}
+
+
+def picture_accuracy(model, processor, pictures: int = 400) -> dict[str, float]:
+    """Exact answers about unseen pictures, one question a picture, by kind of question."""
+    rng = random.Random(30_000)
+    images, rows, kinds = [], [], []
+    expanded = "<|image_start|><|image|>" + "<|patch|>" * 16 + "<|image_end|>"
+    for _ in range(pictures):
+        image, messages, asked = lb.picture_messages(rng)
+        images.append(image)
+        rows.append(lb.encode_chat(messages[:2], processor.tokenizer, expanded))
+        kinds.append(asked[0])
+    tiles = processor.image_processor(images, return_tensors="pt")["pixel_values"].to(model.dtype)
+    verdicts = exact_answers(model, rows, processor.tokenizer.pad_token_id, pixel_values=tiles)
+    return {
+        kind: float(np.mean([right for right, other in zip(verdicts, kinds, strict=True) if other == kind]))
+        for kind in sorted(set(kinds))
+    }
+
+
+def prompt_recall(model, tokenizer, lengths=(128, 256, 512, 1024, 2048), count: int = 48) -> dict[str, float]:
+    """Share of right answers to one question about a fact `length` tokens back among held-out prose."""
+    text = corpus.prose_and_code(held_out=True)["prose"]
+    filler = tokenizer("\n\n".join(text), add_special_tokens=False)["input_ids"]
+    result = {}
+    for length in lengths:
+        rng, rows = random.Random(length), []
+        for _ in range(count):
+            statement, question, answer = corpus.draw_facts(rng, 1)[0]
+            start = rng.randrange(len(filler) - length)
+            fact = [tokenizer.bos_token_id, *tokenizer(statement + " ", add_special_tokens=False)["input_ids"]]
+            ask = tokenizer(f"\n{question}", add_special_tokens=False)["input_ids"]
+            reply = tokenizer(f" {answer}.", add_special_tokens=False)["input_ids"]
+            body = filler[start : start + length - len(fact) - len(ask) - len(reply)]
+            ids = np.array([*fact, *body, *ask, *reply])
+            weights = np.zeros(len(ids))
+            weights[-len(reply) :] = lb.ANSWER_WEIGHT
+            rows.append((ids, weights))
+        size = max(1, 8192 // length)
+        verdicts = [v for at in range(0, count, size) for v in exact_answers(model, rows[at : at + size], 0)]
+        result[str(length)] = float(np.mean(verdicts))
+    return result
+
+
+def mutual_information(first: np.ndarray, second: np.ndarray) -> float:
+    """I(X;Y) in bits of two arrays of labels, from their joint counts (plug-in estimate, biased up)."""
+    joint = np.zeros((first.max() + 1, second.max() + 1))
+    np.add.at(joint, (first, second), 1)
+    joint /= joint.sum()
+    product = joint.sum(1, keepdims=True) * joint.sum(0, keepdims=True)
+    seen = joint > 0
+    return float((joint[seen] * np.log2(joint[seen] / product[seen])).sum())
+
+
+def routing_figures(model, held: dict[str, lb.Rows], shuffles: int = 20) -> list[dict[str, float]]:
+    """Per MoE layer: load, its entropy, dead experts, I(E;D) and I(E;T) with their shuffled nulls (mean and std)."""
+    domains, tokens, chosen = [], [], []
+    with sorted_dispatch(model):
+        for index, rows in enumerate(held.values()):
+            ids = torch.from_numpy(rows.tokens.astype(np.int64))
+            chosen.append(record_routing(model, ids).chosen.flatten(1).numpy())
+            tokens.append(rows.tokens.ravel().astype(np.int64))
+            domains.append(np.full(rows.tokens.size, index))
+    chosen, tokens, domains = np.concatenate(chosen, axis=1), np.concatenate(tokens), np.concatenate(domains)
+    frequent = np.bincount(tokens)[tokens] >= 10  # a token seen once would be 'explained' perfectly
+    experts = model.config.text_config.num_local_experts
+    rng = np.random.default_rng(0)
+    layers = []
+    for experts_of_layer in chosen:
+        load = np.bincount(experts_of_layer, minlength=experts) / len(experts_of_layer)
+        figures = {
+            "load": [round(float(share), 4) for share in load],
+            "load_entropy": float(-(load[load > 0] * np.log(load[load > 0])).sum() / np.log(experts)),
+            "dead_experts": int((load < 0.1 / experts).sum()),
+        }
+        for name, labels, mask in (("domain", domains, np.ones_like(frequent)), ("token", tokens, frequent)):
+            picked, labels = experts_of_layer[mask], labels[mask]
+            null = [mutual_information(rng.permutation(picked), labels) for _ in range(shuffles)]
+            figures[f"bits_about_{name}"] = mutual_information(picked, labels)
+            figures[f"null_about_{name}"] = [float(np.mean(null)), float(np.std(null))]
+        layers.append(figures)
+    return layers
+
+
+def evaluate_scout() -> None:
+    processor, model = load_checkpoint("scout-proxy")
+    tokenizer = processor.tokenizer
+    train, held = lb.load_or_build_rows(tokenizer, ROOT / ".work")
+    with sorted_dispatch(model):
+        nll = held_out_nll(model, held)
+    result = {
+        "provenance": provenance(),
+        "nll": nll,
+        "unigram_nll": {d: round(unigram_nll(train[d], held[d], len(tokenizer)), 4) for d in nll},
+        "chat": chat_accuracy(model, tokenizer),
+        "pictures": picture_accuracy(model, processor),
+        "recall_by_length": prompt_recall(model, tokenizer),
+        "routing": routing_figures(model, held),
+        "tokens_per_word": cards.fertility(tokenizer),
+    }
+    _write(MEASUREMENTS / "scout-proxy.json", result)
+    cards.write_scout_card(ASSETS / "models" / "scout-proxy", result)
+
+
+def recall_figures(model: torch.nn.Module, count: int = 64) -> dict:
+    """Everything notebook 07 shows of one ablation that takes longer than a reader would wait."""
+    distances = (4, 8, 16, 24, 28, 32, 40, 64, 96, 120)
+    lengths = (64, 128, 256, 512, 1024, 2048, 4096)
+    with sorted_dispatch(model):
+        return {
+            # six look-alikes: a model that merely copies the only value in sight scores about 1 in 7
+            "by_distance": {
+                str(d): recall_accuracy(model, needle_rows(count, 128, d, distractors=6)) for d in distances
+            },
+            "by_length": {
+                str(n): recall_accuracy(model, needle_rows(count if n < 2048 else 32, n, n - 8, distractors=6))
+                for n in lengths
+            },
+            "by_length_alone": {
+                str(n): recall_accuracy(model, needle_rows(count if n < 2048 else 32, n, n - 8)) for n in lengths
+            },
+        }
+
+
+def evaluate_ablations() -> None:
+    result = {"provenance": provenance(), "chance": CHANCE, "models": {}}
+    for folder in sorted((ASSETS / "models" / "ablations").iterdir()):
+        _, model = load_checkpoint(f"ablations/{folder.name}")
+        result["models"][folder.name] = recall_figures(model)
+        print(folder.name, result["models"][folder.name], flush=True)
+        cards.write_ablation_card(folder, result["models"][folder.name], result["provenance"])
+    _write(MEASUREMENTS / "recall.json", result)
+
+
+def _write(path: Path, result: dict) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", nargs="?", choices=("scout-proxy", "ablations"))
+    parser.add_argument("--threads", type=int, default=1)
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    if options.what in (None, "scout-proxy"):
+        evaluate_scout()
+    if options.what in (None, "ablations"):
+        evaluate_ablations()
+    write_manifest()
+
+
+if __name__ == "__main__":
+    main()
