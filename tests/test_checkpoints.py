@@ -91,6 +91,25 @@ def test_options_reach_the_model(checkpoint):
     assert model.config._attn_implementation == "eager"
 
 
+def test_the_proxy_takes_another_dtype():
+    _, model = load_checkpoint("scout-proxy", dtype=torch.bfloat16)
+    assert model.dtype == torch.bfloat16
+
+
+def test_only_safetensors_are_asked_for(checkpoint, monkeypatch):
+    asked = {}
+
+    def refuse(source, **options):
+        asked.update(options)
+        raise OSError("enough seen")
+
+    monkeypatch.setattr(checkpoints.AutoModelForCausalLM, "from_pretrained", refuse)
+    with pytest.raises(CheckpointError, match="enough seen"):
+        load_checkpoint(str(checkpoint), use_safetensors=False)
+    assert asked["use_safetensors"] is True
+    assert "trust_remote_code" not in asked
+
+
 def test_an_argument_wins_over_the_variable(checkpoint, monkeypatch):
     monkeypatch.setenv("LLAMA4_CHECKPOINT", "no-such-proxy")
     assert resolve_checkpoint(str(checkpoint)) == str(checkpoint)

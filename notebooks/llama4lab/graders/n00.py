@@ -94,7 +94,9 @@ def grade_template(answer: Callable) -> str | None:
     places = [found.find(message["content"]) for message in CONVERSATION]
     if -1 in places or any(first > second for first, second in pairwise(places)):
         return "Some content is missing, changed or out of order; keep each message as it is."
-    same = next((i for i, (a, b) in enumerate(zip(found, wanted, strict=False)) if a != b), min(len(found), len(wanted)))
+    same = next(
+        (i for i, (a, b) in enumerate(zip(found, wanted, strict=False)) if a != b), min(len(found), len(wanted))
+    )
     return f"It differs from the template at character {same}: {found[same : same + 20]!r}, not {wanted[same : same + 20]!r}."
 
 
@@ -104,7 +106,7 @@ def grade_cut(answer: Callable) -> str | None:
     if not callable(answer):
         return f"The answer is of type {type(answer).__name__}; give the function."
     stops = [2049, 2055, 2056]
-    tokens = [528, 1786, 13, 2056, 7, 2049, 8]
+    tokens = [528, 1786, 13, 2056, 7, 2055, 8, 2049, 9]
     given = list(tokens)
     found = answer(given, list(stops))
     if given != tokens:
@@ -114,11 +116,11 @@ def grade_cut(answer: Callable) -> str | None:
     found = list(found)
     if found == tokens[:4]:
         return "The stop token is still there; leave it out."
-    if found == tokens[:5]:
-        return "The last token was cut by its place; stop at the first token that is a stop token."
+    if found == tokens[:-1]:
+        return "Only the last token was cut; stop at the first token that is a stop token."
     if found == [token for token in tokens if token not in stops]:
         return "The stop tokens are taken out, but what follows the first of them is still there."
-    if found in ([528, 1786, 13, 2056, 7], tokens):
+    if found in (tokens[:5], tokens[:7], tokens):
         return "Another stop token comes first; whichever of them comes first ends the answer."
     if found != tokens[:3]:
         return f"For {tokens} and stop tokens {stops} it returned {found}, not {tokens[:3]}."

@@ -31,7 +31,9 @@ def mixed_precision_gigabytes(answer: object) -> str | None:
         size / 2**30 * 1e9: "That is in GiB, of 2³⁰ bytes; a GB has 10⁹.",
         weight_bytes(counts, 0.5): "You put everything in 4 bits; only the routed experts are.",
         weight_bytes(counts, 2): "That is bfloat16 throughout; the routed experts take half a byte a parameter.",
-        weight_bytes(counts, 2, {"routed experts": 1}): "You gave an expert's parameter one byte; 4 bits are half of one.",
+        weight_bytes(
+            counts, 2, {"routed experts": 1}
+        ): "You gave an expert's parameter one byte; 4 bits are half of one.",
         weight_bytes(counts, 2, {"routed experts": 0.5, "shared experts": 0.5}): (
             "You quantized the shared experts too; they stay in bfloat16."
         ),
@@ -50,9 +52,7 @@ def mixed_precision_gigabytes(answer: object) -> str | None:
     for wrong, sentence in mistakes.items():
         if math.isclose(answer, wrong if wrong == size else wrong / 1e9, rel_tol=0.005):
             return sentence
-    return (
-        f"{answer:g} GB is not it; add the routed experts times half a byte and everything else times two bytes."
-    )
+    return f"{answer:g} GB is not it; add the routed experts times half a byte and everything else times two bytes."
 
 
 @grader("09.2")
