@@ -140,7 +140,7 @@ def main() -> None:
     if options.name == "scout-proxy":
         train_scout(target, work, options.steps or 4000, options.device, options.seed, options.corpus_scale)
     elif family == "ablations" and kind in (*ABLATIONS, "early") and seed.isdigit():
-        train_ablation(kind, target, work, options.steps or 9000, options.device, int(seed))
+        train_ablation(kind, target, work, options.steps or 7000, options.device, int(seed))
     else:
         kinds = ", ".join(f"ablations/{kind}-SEED" for kind in (*ABLATIONS, "early"))
         raise TrainingError(f"There is no recipe for {options.name!r}; known are scout-proxy, {kinds}.")
