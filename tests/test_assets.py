@@ -4,6 +4,7 @@ import hashlib
 import subprocess
 
 import pytest
+
 from llama4lab import assets
 from llama4lab.assets import AssetError, AssetProblem
 
@@ -108,9 +109,7 @@ def test_missing_manifest(folder):
         assets.verify_assets(folder)
 
 
-@pytest.mark.parametrize(
-    "line", ["", "abc  claims.yml", f"{'0' * 64}  ../course.py", f"{'0' * 64}  /etc/hosts"]
-)
+@pytest.mark.parametrize("line", ["", "abc  claims.yml", f"{'0' * 64}  ../course.py", f"{'0' * 64}  /etc/hosts"])
 def test_malformed_manifest(folder, line):
     with open(folder / "SHA256SUMS", "a") as stream:
         stream.write(line + "\n")

@@ -25,9 +25,9 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from llama4lab import torchvision_pair
 
 import course
+from llama4lab import torchvision_pair
 
 ROOT = Path(__file__).resolve().parents[1]
 STAND_IN = """
@@ -190,9 +190,7 @@ def test_exit_code_of_the_tests_is_passed_on(set_up, variables):
 
 def test_ci_runs_the_same_command(set_up, variables):
     variables = {**variables, "STAND_IN_EXIT": "3"}
-    run = subprocess.run(
-        [set_up.root / ".ci" / "run"], cwd="/", env=variables, capture_output=True, text=True
-    )
+    run = subprocess.run([set_up.root / ".ci" / "run"], cwd="/", env=variables, capture_output=True, text=True)
     assert run.returncode == 3
     assert read_call(run.stdout)["arguments"] == ["-n", "2", "--dist", "loadfile"]
 
@@ -225,9 +223,7 @@ def test_no_command_or_an_unknown_one(tmp_path, variables, arguments):
     run = run_course(checkout, variables, *arguments)
     assert (run.code, run.out) == (2, "")
     sentence, *usage = run.err.splitlines()
-    assert sentence.startswith(
-        "course.py: Unknown command 'frobnicate'." if arguments else "course.py: Which"
-    )
+    assert sentence.startswith("course.py: Unknown command 'frobnicate'." if arguments else "course.py: Which")
     assert [line.split()[2] for line in usage] == ["lab", "test", "doctor", "store"]
     assert not (checkout / ".venv").exists()
 
@@ -285,9 +281,7 @@ def test_old_python_gets_one_sentence(tmp_path, variables):
     )
     run = subprocess.run([sys.executable, "-c", program], env=variables, capture_output=True, text=True)
     assert (run.returncode, run.stdout) == (1, "")
-    assert one_sentence(run.stderr).startswith(
-        "This course needs Python 3.11 or newer and this is Python 3.9:"
-    )
+    assert one_sentence(run.stderr).startswith("This course needs Python 3.11 or newer and this is Python 3.9:")
     assert not (checkout / ".venv").exists()
 
 
@@ -650,9 +644,7 @@ def test_set_up_installs_the_mend_and_restores_it(set_up, variables):
     python = course.environment_python(set_up.root)
 
     def first_finder():
-        return subprocess.run(
-            [python, "-I", "-c", program], cwd="/", capture_output=True, text=True
-        ).stdout.strip()
+        return subprocess.run([python, "-I", "-c", program], cwd="/", capture_output=True, text=True).stdout.strip()
 
     assert first_finder() == "_OperatorDeclarer"
     for path, _ in course.pair_files(set_up.root, course.complete_environment(set_up.root)["packages"]):

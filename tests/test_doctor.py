@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from llama4lab import assets, doctor
 from llama4lab.doctor import GIB, Line
 
@@ -52,9 +53,7 @@ def test_worst_verdict_of_a_topic_counts():
 def test_bare_python_gets_a_report_too():
     run = run_doctor("-S")  # without site-packages: no package is installed
     assert run.returncode == 1 and run.stderr == ""
-    assert re.search(
-        r"FAIL  packages: (\d+) of \1 are missing \(torch, torchvision, transformers, ", run.stdout
-    )
+    assert re.search(r"FAIL  packages: (\d+) of \1 are missing \(torch, torchvision, transformers, ", run.stdout)
     assert "python course.py lab" in run.stdout
 
 
@@ -129,9 +128,7 @@ def test_assets(tmp_path):
     for name in ("a.json", "b.json"):
         (tmp_path / name).write_text("{}")
     assets.write_manifest(tmp_path)
-    assert [str(line) for line in doctor.check_assets(tmp_path)] == [
-        "ok    assets: 2 files verified by sha256"
-    ]
+    assert [str(line) for line in doctor.check_assets(tmp_path)] == ["ok    assets: 2 files verified by sha256"]
     (tmp_path / "a.json").write_text("[]")
     (tmp_path / "b.json").unlink()
     (tmp_path / "c.json").write_text("{}")

@@ -51,6 +51,17 @@ def unigram_nll(train: lb.Rows, held: lb.Rows, vocabulary: int) -> float:
     return float((surprise * weights).sum() / weights.sum())
 
 
+def held_out_samples(tokenizer, train: dict[str, lb.Rows], held: dict[str, lb.Rows], count: int = 8) -> dict[str, dict]:
+    """Labeled texts for notebooks and tests, so that they do not depend on the reader's Python, and their unigram NLL."""
+    samples = {}
+    for domain, rows in held.items():
+        texts = [tokenizer.decode(row.astype(np.int64)).strip("\ufffd") for row in rows.tokens[:count]]
+        ids = [np.array(tokenizer(text, add_special_tokens=False)["input_ids"], dtype=np.int16) for text in texts]
+        flat = lb.Rows(np.concatenate(ids)[None], np.ones((1, sum(map(len, ids))), dtype=np.float16))
+        samples[domain] = {"unigram_nll": round(unigram_nll(train[domain], flat, len(tokenizer)), 4), "texts": texts}
+    return samples
+
+
 def exact_answers(model: torch.nn.Module, rows: list[tuple[np.ndarray, np.ndarray]], pad: int, **inputs) -> list[bool]:
     """For each answer in `rows` of (token ids, weights): would greedy decoding have written exactly it?
 
@@ -197,6 +208,7 @@ def evaluate_scout() -> None:
         "tokens_per_word": cards.fertility(tokenizer),
     }
     _write(MEASUREMENTS / "scout-proxy.json", result)
+    _write(MEASUREMENTS / "held_out_samples.json", held_out_samples(tokenizer, train, held))
     cards.write_scout_card(ASSETS / "models" / "scout-proxy", result)
 
 

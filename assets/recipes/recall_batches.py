@@ -22,18 +22,19 @@ def build_tokenizer() -> PreTrainedTokenizerFast:
     )
 
 
-def training_row(rng: np.random.Generator, length: int, table: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def training_row(
+    rng: np.random.Generator, length: int, table: np.ndarray, far: bool = False
+) -> tuple[np.ndarray, np.ndarray]:
     """One row: `length` token ids and a mask of the answers.
 
-    Facts, questions and runs of filler; how many of each differs from row to row. A question prefers the fact that
-    was mentioned longest ago, and in half of the rows all facts come first: with questions drawn evenly most answers
-    lie a few words back, and no model learned to look farther.
+    Facts, questions and runs of filler in random order; how many of each differs from row to row. A question asks any
+    fact told so far, with `far` preferably one that was not mentioned for long.
     """
-    facts = int(rng.integers(3, max(4, length // 8)))
+    facts = int(rng.integers(2, max(3, length // 10)))
     names = rng.choice(len(NAMES), facts, replace=False) + NAME_0
     values = rng.integers(len(VALUES), size=facts) + VALUE_0
     filler, used = filler_run(rng, length, table), 0
-    filler_share, facts_first = rng.uniform(0, 0.7), rng.random() < 0.5
+    filler_share = rng.uniform(0.05, 0.7 if far else 0.5)
     row, answers, mentioned = [BEGIN], [False], []
     while len(row) < length:
         if rng.random() < filler_share:
@@ -41,13 +42,13 @@ def training_row(rng: np.random.Generator, length: int, table: np.ndarray) -> tu
             row += filler[used : used + run].tolist()
             answers += [False] * run
             used += run
-        elif len(mentioned) < facts and (not mentioned or facts_first or rng.random() < 0.5):
+        elif not mentioned or (len(mentioned) < facts and rng.random() < 0.5):
             fact = len(mentioned)
             mentioned.append(len(row))
             row += [int(names[fact]), int(values[fact])]
             answers += [False, False]
         else:
-            age = len(row) - np.array(mentioned, dtype=float)
+            age = len(row) - np.array(mentioned, dtype=float) if far else np.ones(len(mentioned))
             fact = int(rng.choice(len(mentioned), p=age / age.sum()))
             mentioned[fact] = len(row)
             row += [QUESTION, int(names[fact]), int(values[fact])]
@@ -55,10 +56,13 @@ def training_row(rng: np.random.Generator, length: int, table: np.ndarray) -> tu
     return np.array(row[:length]), np.array(answers[:length])
 
 
-def recall_batch(step: int, seed: int, batch: int, length: int, table: np.ndarray) -> Batch:
-    """`batch` rows of `length` tokens; an answer weighs ten times a filler word, what cannot be predicted nothing."""
+def recall_batch(step: int, seed: int, batch: int, length: int, table: np.ndarray, far: float = 0.0) -> Batch:
+    """`batch` rows of `length` tokens, a share `far` of them with far questions.
+
+    An answer weighs ten times a filler word; what cannot be predicted weighs nothing.
+    """
     rng = np.random.default_rng((seed, step))
-    rows = [training_row(rng, length, table) for _ in range(batch)]
+    rows = [training_row(rng, length, table, rng.random() < far) for _ in range(batch)]
     tokens = np.stack([row for row, _ in rows])
     answers = np.stack([mask for _, mask in rows])
     weights = np.where(answers, 1.0, np.where(tokens >= FILLER_0, 0.1, 0.0))

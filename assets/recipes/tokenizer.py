@@ -11,6 +11,11 @@ from transformers import PreTrainedTokenizerFast
 
 VOCABULARY = 2048  # without special tokens
 
+# Words with their leading space, single digits, punctuation, white space. The first branch keeps the line ends at the
+# end of a text apart, as they are before a word: else the prompt's last "\n\n", after which a model must answer, would
+# be a token that it never saw before an answer.
+SPLIT = r"\n(?=\n*\z)| ?[\p{L}\p{M}]+|\p{N}| ?[^\s\p{L}\p{M}\p{N}]+|\s+(?!\S)|\s+"
+
 SPECIAL_TOKENS = (
     "<|begin_of_text|>",
     "<|end_of_text|>",
@@ -77,9 +82,7 @@ def train_tokenizer(texts: Iterable[str]) -> PreTrainedTokenizerFast:
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [
-            pre_tokenizers.Split(
-                Regex(r" ?[\p{L}\p{M}]+|\p{N}| ?[^\s\p{L}\p{M}\p{N}]+|\s+(?!\S)|\s+"), behavior="isolated"
-            ),
+            pre_tokenizers.Split(Regex(SPLIT), behavior="isolated"),
             pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
         ]
     )

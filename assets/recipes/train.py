@@ -105,18 +105,29 @@ def train_ablation(kind: str, target: Path, work: Path, steps: int, device: str,
     initialize(model, seed)
 
     def batches(step: int) -> list:
-        # Small batches: recall appears after a number of steps more than after a number of tokens.
-        batch, length = (16, 64) if step < steps * 2 // 3 else (8, 128)
-        return [recall_batches.recall_batch(step, seed, batch, length, table)]
+        # Short rows with near questions first: copying a fact begins with near ones, and it begins after a number of
+        # steps more than after a number of tokens, hence the small batches.
+        length, far = (64, 0.0) if step < steps // 2 else (128, 0.5)
+        return [recall_batches.recall_batch(step, seed, 1024 // length, length, table, far)]
 
-    schedule = Schedule(steps=steps, learning_rate=3e-3, warmup=200)
+    schedule = Schedule(steps=steps, learning_rate=3e-3, warmup=200, hold=0.75)
     distances = (6, 24, 48, 100)
     needles = {distance: needle_rows(64, 128, distance, seed=1, distractors=6) for distance in distances}
 
     def evaluate(trained) -> dict[str, float]:
         return {f"recall at {distance}": recall_accuracy(trained, rows) for distance, rows in needles.items()}
 
-    model = train(model, batches, schedule, work, device=device, seed=seed, evaluate=evaluate, evaluate_every=250)
+    model = train(
+        model,
+        batches,
+        schedule,
+        work,
+        device=device,
+        seed=seed,
+        evaluate=evaluate,
+        evaluate_every=250,
+        stop_after=EARLY_STEPS if early else None,
+    )
     save(model, tokenizer, target, work)
 
 
@@ -140,7 +151,7 @@ def main() -> None:
     if options.name == "scout-proxy":
         train_scout(target, work, options.steps or 4000, options.device, options.seed, options.corpus_scale)
     elif family == "ablations" and kind in (*ABLATIONS, "early") and seed.isdigit():
-        train_ablation(kind, target, work, options.steps or 7000, options.device, int(seed))
+        train_ablation(kind, target, work, options.steps or 9000, options.device, int(seed))
     else:
         kinds = ", ".join(f"ablations/{kind}-SEED" for kind in (*ABLATIONS, "early"))
         raise TrainingError(f"There is no recipe for {options.name!r}; known are scout-proxy, {kinds}.")

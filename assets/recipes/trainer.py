@@ -29,11 +29,15 @@ class TrainingError(Exception):
 
 @dataclass(frozen=True)
 class Schedule:
-    """How long and how fast to learn. `steps` optimizer steps, linear warm-up, then a cosine down to `floor`."""
+    """How long and how fast to learn: `steps` optimizer steps, linear warm-up, then a cosine down to `floor`.
+
+    The cosine begins after the share `hold` of the steps.
+    """
 
     steps: int
     learning_rate: float = 3e-3
     warmup: int = 200
+    hold: float = 0.0
     floor: float = 0.05
     betas: tuple[float, float] = (0.9, 0.98)
     weight_decay: float = 0.01
@@ -44,8 +48,9 @@ class Schedule:
         """Multiplier of the learning rate at `step`."""
         if step < self.warmup:
             return (step + 1) / self.warmup
-        progress = (step - self.warmup) / max(1, self.steps - self.warmup)
-        return self.floor + (1 - self.floor) * 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
+        start = max(self.warmup, self.hold * self.steps)
+        progress = (step - start) / max(1, self.steps - start)
+        return self.floor + (1 - self.floor) * 0.5 * (1 + math.cos(math.pi * min(1.0, max(0.0, progress))))
 
 
 @dataclass
