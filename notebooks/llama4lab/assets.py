@@ -14,12 +14,14 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from llama4lab.errors import CourseError
+
 ASSETS = Path(__file__).resolve().parents[2] / "assets"
 MANIFEST_NAME = "SHA256SUMS"
 _MANIFEST_LINE = re.compile(r"([0-9a-f]{64}) [ *](.+)")
 
 
-class AssetError(Exception):
+class AssetError(CourseError):
     """An asset or the manifest is not as it was stored; the text is one sentence with the remedy."""
 
 
