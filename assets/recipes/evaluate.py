@@ -212,24 +212,26 @@ def evaluate_scout() -> None:
     cards.write_scout_card(ASSETS / "models" / "scout-proxy", result)
 
 
-def recall_figures(model: torch.nn.Module, count: int = 64) -> dict:
-    """Everything notebook 07 shows of one ablation that takes longer than a reader would wait."""
-    distances = (4, 8, 16, 24, 28, 32, 40, 64, 96, 120)
-    lengths = (64, 128, 256, 512, 1024, 2048, 4096)
+def recall_figures(model: torch.nn.Module, count: int = 64) -> dict[str, dict[str, dict[str, float]]]:
+    """Shares of right answers for notebook 07: with and without look-alikes, by distance and by length."""
+    distances = (4, 8, 16, 24, 28, 32, 40, 64, 96, 120)  # rows of 128 words: the wall is 31 words before the end
+    lengths = (64, 128, 256, 512, 1024, 2048, 4096)  # the fact at the start
+    figures = {}
     with sorted_dispatch(model):
-        return {
-            # six look-alikes: a model that merely copies the only value in sight scores about 1 in 7
-            "by_distance": {
-                str(d): recall_accuracy(model, needle_rows(count, 128, d, distractors=6)) for d in distances
-            },
-            "by_length": {
-                str(n): recall_accuracy(model, needle_rows(count if n < 2048 else 32, n, n - 8, distractors=6))
-                for n in lengths
-            },
-            "by_length_alone": {
-                str(n): recall_accuracy(model, needle_rows(count if n < 2048 else 32, n, n - 8)) for n in lengths
-            },
-        }
+        for name, distractors in (("alone", 0), ("six look-alikes", 6)):
+            figures[name] = {
+                "by_distance": {
+                    str(d): recall_accuracy(model, needle_rows(count, 128, d, distractors=distractors))
+                    for d in distances
+                },
+                "by_length": {
+                    str(n): recall_accuracy(
+                        model, needle_rows(count if n < 2048 else count // 2, n, n - 8, distractors=distractors)
+                    )
+                    for n in lengths
+                },
+            }
+    return figures
 
 
 def evaluate_ablations() -> None:

@@ -24,7 +24,6 @@ from proxies import ablation_config, build_generation_config, build_processor, s
 from trainer import Schedule, TrainingError, initialize, train, weighted_nll  # noqa: E402
 
 ABLATIONS = ("chunk-only", "hybrid", "rope", "nope")
-EARLY_STEPS = 1500  # ablations/early-N is hybrid-N, stopped before it has learned to tell facts apart
 PICTURES_EVERY = 3  # steps
 
 
@@ -98,7 +97,6 @@ def train_scout(target: Path, work: Path, steps: int, device: str, seed: int, co
 
 
 def train_ablation(kind: str, target: Path, work: Path, steps: int, device: str, seed: int) -> None:
-    early, kind = kind == "early", "hybrid" if kind == "early" else kind
     tokenizer = recall_batches.build_tokenizer()
     table = follower_table()
     model = Llama4ForCausalLM(ablation_config(kind, len(tokenizer)))
@@ -126,7 +124,6 @@ def train_ablation(kind: str, target: Path, work: Path, steps: int, device: str,
         seed=seed,
         evaluate=evaluate,
         evaluate_every=250,
-        stop_after=EARLY_STEPS if early else None,
     )
     save(model, tokenizer, target, work)
 
@@ -145,15 +142,16 @@ def main() -> None:
     keep_freed_memory()
     torch.set_num_threads(options.threads)
     logging.set_verbosity_error()
+    logging.disable_progress_bar()
     target, work = options.out / options.name, options.work / options.name
     family, _, variant = options.name.partition("/")
     kind, _, seed = variant.rpartition("-")
     if options.name == "scout-proxy":
         train_scout(target, work, options.steps or 4000, options.device, options.seed, options.corpus_scale)
-    elif family == "ablations" and kind in (*ABLATIONS, "early") and seed.isdigit():
+    elif family == "ablations" and kind in ABLATIONS and seed.isdigit():
         train_ablation(kind, target, work, options.steps or 9000, options.device, int(seed))
     else:
-        kinds = ", ".join(f"ablations/{kind}-SEED" for kind in (*ABLATIONS, "early"))
+        kinds = ", ".join(f"ablations/{kind}-SEED" for kind in ABLATIONS)
         raise TrainingError(f"There is no recipe for {options.name!r}; known are scout-proxy, {kinds}.")
 
 
