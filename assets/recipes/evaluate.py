@@ -1,4 +1,4 @@
-"""Measure the finished models and write their cards:  python assets/recipes/evaluate.py [scout-proxy | ablations]
+"""Measure the finished models and write their cards:  python assets/recipes/evaluate.py [NAME ...]
 
 Figures go to assets/measurements/, model cards to each model's README.md, hashes to assets/SHA256SUMS.
 """
@@ -23,7 +23,7 @@ import cards  # noqa: E402
 import corpus  # noqa: E402
 import language_batches as lb  # noqa: E402
 from llama4lab.assets import ASSETS, write_manifest  # noqa: E402
-from llama4lab.checkpoints import load_checkpoint  # noqa: E402
+from llama4lab.checkpoints import known_proxies, load_checkpoint  # noqa: E402
 from llama4lab.dispatch import sorted_dispatch  # noqa: E402
 from llama4lab.recall import CHANCE, needle_rows, recall_accuracy  # noqa: E402
 from llama4lab.routing import record_routing  # noqa: E402
@@ -234,14 +234,16 @@ def recall_figures(model: torch.nn.Module, count: int = 64) -> dict[str, dict[st
     return figures
 
 
-def evaluate_ablations() -> None:
-    result = {"provenance": provenance(), "chance": CHANCE, "models": {}}
-    for folder in sorted((ASSETS / "models" / "ablations").iterdir()):
-        _, model = load_checkpoint(f"ablations/{folder.name}")
-        result["models"][folder.name] = recall_figures(model)
-        print(folder.name, result["models"][folder.name], flush=True)
-        cards.write_ablation_card(folder, result["models"][folder.name], result["provenance"])
-    _write(MEASUREMENTS / "recall.json", result)
+def evaluate_ablations(names: list[str]) -> None:
+    """Measure the named ablations and enter them beside those already recorded."""
+    path = MEASUREMENTS / "recall.json"
+    recorded = json.loads(path.read_text(encoding="utf-8"))["models"] if path.exists() else {}
+    for name in names:
+        _, model = load_checkpoint(f"ablations/{name}")
+        recorded[name] = recall_figures(model)
+        cards.write_ablation_card(ASSETS / "models" / "ablations" / name, recorded[name], provenance())
+    models = {name: recorded[name] for name in sorted(recorded)}
+    _write(path, {"provenance": provenance(), "chance": CHANCE, "models": models})
 
 
 def _write(path: Path, result: dict) -> None:
@@ -251,14 +253,19 @@ def _write(path: Path, result: dict) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", nargs="?", choices=("scout-proxy", "ablations"))
+    parser.add_argument("names", nargs="*", help="scout-proxy, ablations/NAME; all of them when none is given")
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
+    names = options.names or known_proxies()
+    unknown = sorted(set(names) - set(known_proxies()))
+    if unknown:
+        sys.exit(f"There is no model {unknown[0]!r}; give some of {', '.join(known_proxies())}.")
     torch.set_num_threads(options.threads)
-    if options.what in (None, "scout-proxy"):
+    if "scout-proxy" in names:
         evaluate_scout()
-    if options.what in (None, "ablations"):
-        evaluate_ablations()
+    ablations = [name.removeprefix("ablations/") for name in names if name.startswith("ablations/")]
+    if ablations:
+        evaluate_ablations(ablations)
     write_manifest()
 
 
