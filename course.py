@@ -474,6 +474,8 @@ def start_lab(root, options):
     command += ["--LabApp.default_url=/lab/tree/" + FIRST_NOTEBOOK]
     # Without this, Ctrl-C asks a question and goes on when nobody answers.
     command += ["--ServerApp.answer_yes=True"]
+    # The course works offline: no news, no look for updates.
+    command += ["--LabApp.news_url=None", "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate"]
     if hasattr(os, "geteuid") and os.geteuid() == 0:
         # In containers one is root as a rule, and Jupyter refuses that unless told.
         command += ["--allow-root"]
