@@ -77,8 +77,7 @@ def read_pip_list(root):
         text = (root / "environment.yml").read_text(encoding="utf-8")
     except OSError as error:
         raise CourseError(
-            f"environment.yml cannot be read ({error.strerror}): "
-            "restore it with `git checkout -- environment.yml`."
+            f"environment.yml cannot be read ({error.strerror}): restore it with `git checkout -- environment.yml`."
         ) from error
     lines, pip_indent = [], None
     for line in text.splitlines():
@@ -93,9 +92,7 @@ def read_pip_list(root):
         else:
             pip_indent = None
     if not lines:
-        raise CourseError(
-            "environment.yml has no `pip:` list: restore it with `git checkout -- environment.yml`."
-        )
+        raise CourseError("environment.yml has no `pip:` list: restore it with `git checkout -- environment.yml`.")
     return lines
 
 
@@ -204,9 +201,7 @@ def pair_files(root, packages):
 
 def pair_is_installed(root, packages):
     """Whether .venv holds the current files of `pair_files`."""
-    return all(
-        path.is_file() and path.read_bytes() == content for path, content in pair_files(root, packages)
-    )
+    return all(path.is_file() and path.read_bytes() == content for path, content in pair_files(root, packages))
 
 
 def install_pair(root, packages):
@@ -282,9 +277,7 @@ def describe_last_step(log):
         if words and words[0] == "Installing" and len(words) > 1:
             return "unpacking the packages"
         if words and words[0] in ("Collecting", "Downloading", "Using") and len(words) > 1:
-            return "{} {}".format(
-                words[0].lower(), words[-1 if words[0] == "Using" else 1].rsplit("/", 1)[-1]
-            )
+            return "{} {}".format(words[0].lower(), words[-1 if words[0] == "Using" else 1].rsplit("/", 1)[-1])
     return "preparing"
 
 
@@ -321,9 +314,7 @@ def run_logged(command, log, lock, report_seconds=REPORT_SECONDS):
 
 def explain_failure(log, details):
     """Return the CourseError for a failed installation, from what pip logged."""
-    text = "".join(
-        path.read_text(encoding="utf-8", errors="replace") for path in (log, details) if path.exists()
-    )
+    text = "".join(path.read_text(encoding="utf-8", errors="replace") for path in (log, details) if path.exists())
     # The venv module does not say why it failed, so the disk is looked at too.
     is_full = shutil.disk_usage(str(log.parent)).free < FULL_DISK_BYTES
     if is_full or "No space left on device" in text or "Disk quota exceeded" in text:
@@ -415,9 +406,7 @@ def build_environment(root, lock):
                 raise explain_failure(log, details)
         found = probe_interpreter(python)
         if found is None:
-            raise CourseError(
-                "The Python in .venv does not run: reinstall Python and run the same command again."
-            )
+            raise CourseError("The Python in .venv does not run: reinstall Python and run the same command again.")
         install_pair(root, found["packages"])
         write_stamp(root, found["version"])
     except BaseException:
@@ -534,9 +523,7 @@ def choose_notebooks(root, numbers):
     unknown = [number for number in numbers if number.zfill(2) not in known]
     if unknown:
         raise CourseError(
-            "There is no notebook {}: take from {}.".format(
-                ", ".join(unknown), ", ".join(known) or "none yet"
-            ),
+            "There is no notebook {}: take from {}.".format(", ".join(unknown), ", ".join(known) or "none yet"),
             2,
         )
     return [known[number] for number in sorted({number.zfill(2) for number in numbers} or known)]

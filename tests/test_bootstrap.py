@@ -70,7 +70,7 @@ def make_checkout(folder: Path) -> Path:
     (folder / "tests").mkdir()
     shutil.copy(ROOT / "course.py", folder)
     shutil.copytree(ROOT / ".ci", folder / ".ci")
-    for name in ("__init__.py", "torchvision_pair.py", "assets.py", "doctor.py"):
+    for name in ("__init__.py", "torchvision_pair.py", "errors.py", "assets.py", "doctor.py"):
         shutil.copy(ROOT / "notebooks" / "llama4lab" / name, package)
     for name in ("00_start_here.ipynb", "02_moe_routing.ipynb"):
         (folder / "notebooks" / name).write_text("{}")

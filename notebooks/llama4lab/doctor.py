@@ -75,9 +75,7 @@ def installed_version(package: str) -> str | None:
         return None
 
 
-def check_packages(
-    pins: dict[str, str], find_version: Callable[[str], str | None] = installed_version
-) -> list[Line]:
+def check_packages(pins: dict[str, str], find_version: Callable[[str], str | None] = installed_version) -> list[Line]:
     """Compare the installed packages with their pins.
 
     Returns one line if all agree, else one for those that are missing and one for each other version.
@@ -121,9 +119,7 @@ def count_cores() -> int:
 def check_cores(cores: int) -> Line:
     """The notebooks' times are stated for two cores."""
     if cores < 2:
-        return Line(
-            WARN, "cores", "1", "expect about twice the stated minutes, and run `course.py test -n 1`"
-        )
+        return Line(WARN, "cores", "1", "expect about twice the stated minutes, and run `course.py test -n 1`")
     return Line(OK, "cores", str(cores))
 
 
@@ -208,9 +204,7 @@ def check_token(place: str | None) -> Line:
     """A token is only needed for gated checkpoints."""
     if place:
         return Line(OK, "Hugging Face token", f"present, {place}")
-    return Line(
-        OK, "Hugging Face token", "none; needed for the real Llama 4 only", "`hf auth login` stores one"
-    )
+    return Line(OK, "Hugging Face token", "none; needed for the real Llama 4 only", "`hf auth login` stores one")
 
 
 def check_checkpoint(choice: str, models: Path, has_token: bool) -> Line:
@@ -221,9 +215,7 @@ def check_checkpoint(choice: str, models: Path, has_token: bool) -> Line:
     if any((folder / "config.json").is_file() for folder in (models / choice, Path(choice))):
         return Line(OK, topic, f"the proxy or folder {choice}")
     if Path(choice).is_dir():
-        return Line(
-            FAIL, topic, f"{choice} has no config.json", "name the folder of a checkpoint, or unset it"
-        )
+        return Line(FAIL, topic, f"{choice} has no config.json", "name the folder of a checkpoint, or unset it")
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", choice):
         finding = f"{choice} is no proxy, no folder and no Hugging Face id"
         return Line(FAIL, topic, finding, "unset it to use scout-proxy")

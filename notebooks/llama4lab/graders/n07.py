@@ -45,7 +45,10 @@ def grade_share(answer: Callable) -> str | None:
             return "A share can not be negative: beyond a chunk's length it is 0."
         if found == float(distance < chunk):
             return "That holds for a sliding window; with walls it depends on where in its chunk the question stands."
-        if abs(found - max(0, chunk - distance - 1) / chunk) < 1e-9 or abs(found - (chunk - distance + 1) / chunk) < 1e-9:
+        if (
+            abs(found - max(0, chunk - distance - 1) / chunk) < 1e-9
+            or abs(found - (chunk - distance + 1) / chunk) < 1e-9
+        ):
             return "Off by one: a question at place p of its chunk sees the fact if p is at least the distance."
         if abs(found - min(1, distance / chunk)) < 1e-9:
             return "That is the share that can not reach the fact; take the rest."
