@@ -1,6 +1,5 @@
 """What notebook 00 defines, taken out of it and held to the library; its map of terms held to the configuration."""
 
-import ast
 import re
 from pathlib import Path
 
@@ -10,35 +9,16 @@ from torch.testing import assert_close
 from transformers import AutoTokenizer, GenerationConfig, Llama4ForCausalLM, Llama4TextConfig
 
 from llama4lab.checkpoints import MODELS, quiet_transformers
+from tests.notebook_functions import functions_of
 from tests.store_notebooks import read_notebook
 
 CELLS = read_notebook(Path(__file__).resolve().parent.parent / "notebooks" / "00_start_here.ipynb").cells
 CHUNK = 8
 
 
-def build_namespace(change: tuple[str, str] | None = None) -> dict:
-    """The notebook's functions over its import cell alone; `change` replaces a text that must occur once."""
-    code = [cell for cell in CELLS if cell.cell_type == "code"]
-    functions = [
-        ast.get_source_segment(cell.source, node)
-        for cell in code[1:]
-        if "exercise" not in cell.metadata.get("tags", [])
-        for node in ast.parse(cell.source).body
-        if isinstance(node, ast.FunctionDef)
-    ]
-    source = "\n\n\n".join(functions)
-    if change is not None:
-        assert source.count(change[0]) == 1, f"{change[0]!r} occurs {source.count(change[0])} times"
-        source = source.replace(*change)
-    namespace: dict = {}
-    exec(compile(code[0].source, "import cell", "exec"), namespace)
-    exec(compile(source, "functions", "exec"), namespace)
-    return namespace
-
-
 @pytest.fixture(scope="module")
 def notebook() -> dict:
-    return build_namespace()
+    return functions_of("00")
 
 
 @pytest.fixture(scope="module")
@@ -93,7 +73,7 @@ def test_greedy_decoding_equals_generate(notebook, model):
     ],
 )
 def test_a_wrong_decoding_is_noticed(model, change):
-    wrong = build_namespace(change)["decode_greedily"]
+    wrong = functions_of("00", change)["decode_greedily"]
     with pytest.raises(AssertionError):
         for ids in prompts(12)[1:]:
             by_library = model.generate(

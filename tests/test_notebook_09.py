@@ -1,48 +1,19 @@
 """The functions that notebook 09 defines, taken out of it and held to the libraries on random small models."""
 
-import ast
-import warnings
 from pathlib import Path
 
-import nbformat
 import pytest
 import torch
-import transformers
 from safetensors.torch import load_file, save_file
 from transformers import Llama4ForCausalLM, Llama4TextConfig
 
 from llama4lab.parameters import build_on_meta, real_config
-
-NOTEBOOK = Path(__file__).resolve().parents[1] / "notebooks" / "09_load_from_hugging_face.ipynb"
-
-
-def build_namespace(change: tuple[str, str] | None = None) -> dict:
-    """The notebook's functions over its import cell alone; `change` replaces a text that must occur once."""
-    cells = [cell for cell in nbformat.read(NOTEBOOK, as_version=4).cells if cell.cell_type == "code"]
-    functions = [
-        ast.get_source_segment(cell.source, node)
-        for cell in cells[1:]
-        if not {"exercise", "solution"} & set(cell.metadata.get("tags", []))
-        for node in ast.parse(cell.source).body
-        if isinstance(node, ast.FunctionDef)
-    ]
-    source = "\n\n\n".join(functions)
-    if change is not None:
-        assert source.count(change[0]) == 1, f"{change[0]!r} occurs {source.count(change[0])} times"
-        source = source.replace(*change)
-    namespace: dict = {}
-    verbosity, threads = transformers.logging.get_verbosity(), torch.get_num_threads()
-    with warnings.catch_warnings():
-        exec(compile(cells[0].source, "import cell", "exec"), namespace)
-    transformers.logging.set_verbosity(verbosity)
-    torch.set_num_threads(threads)
-    exec(compile(source, "functions", "exec"), namespace)
-    return namespace
+from tests.notebook_functions import functions_of
 
 
 @pytest.fixture(scope="module")
 def notebook() -> dict:
-    return build_namespace()
+    return functions_of("09", without=("exercise", "solution"))
 
 
 def random_model(**changes) -> Llama4ForCausalLM:
@@ -116,7 +87,7 @@ def test_read_tensor_equals_safetensors(notebook, weights):
     ],
 )
 def test_a_wrong_reader_is_caught(weights, change):
-    assert not tensors_agree(build_namespace(change), weights)
+    assert not tensors_agree(functions_of("09", change), weights)
 
 
 # ---- plan --------------------------------------------------------------------------------------------------
@@ -161,7 +132,7 @@ def test_quantizing_only_rounds(notebook):
     "change", [("amax(dim=1, keepdim=True)", "amax(dim=2, keepdim=True)"), (".round()", ".floor()"), ("/ 127", "/ 64")]
 )
 def test_wrong_quantizing_is_caught(change):
-    assert not rounding_holds(build_namespace(change))
+    assert not rounding_holds(functions_of("09", change))
 
 
 def test_linear_layers_without_router_and_head(notebook):
@@ -169,7 +140,7 @@ def test_linear_layers_without_router_and_head(notebook):
     touched = notebook["linear_parameters"](model)
     attention = 3 * (16 * 16 + 2 * 16 * 8 + 16 * 16)
     assert touched == {"attention": attention, "shared experts": 3 * 3 * 16 * 12}
-    assert build_namespace(("type(module) is nn.Linear", "isinstance(module, nn.Linear)"))["linear_parameters"](
+    assert functions_of("09", ("type(module) is nn.Linear", "isinstance(module, nn.Linear)"))["linear_parameters"](
         model
     ).keys() == {"attention", "shared experts", "routers"}
 

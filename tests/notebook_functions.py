@@ -1,0 +1,44 @@
+"""What a notebook defines, taken out of it: its functions must work over its import cell alone."""
+
+import ast
+import warnings
+from pathlib import Path
+
+import torch
+import transformers
+
+from tests.store_notebooks import read_notebook
+
+NOTEBOOKS = Path(__file__).resolve().parent.parent / "notebooks"
+
+
+def functions_of(number: str, change: tuple[str, str] | None = None, without: tuple[str, ...] = ("exercise",)) -> dict:
+    """A fresh namespace with the import cell and the functions of notebook `number`.
+
+    Args:
+        number: the two digits a notebook's name begins with.
+        change: a text that must occur once in the functions, and what replaces it: a planted fault.
+        without: cells with one of these tags are left out.
+    """
+    (path,) = NOTEBOOKS.glob(f"{number}_*.ipynb")
+    cells = [cell for cell in read_notebook(path).cells if cell.cell_type == "code"]
+    functions = [
+        ast.get_source_segment(cell.source, node)
+        for cell in cells[1:]
+        if not set(without) & set(cell.metadata.get("tags", []))
+        for node in ast.parse(cell.source).body
+        if isinstance(node, ast.FunctionDef)
+    ]
+    source = "\n\n\n".join(functions)
+    if change is not None:
+        assert source.count(change[0]) == 1, f"{change[0]!r} occurs {source.count(change[0])} times"
+        source = source.replace(*change)
+    namespace: dict = {}
+    # An import cell may set what holds for the whole process; other tests must not notice.
+    verbosity, threads = transformers.logging.get_verbosity(), torch.get_num_threads()
+    with warnings.catch_warnings():
+        exec(compile(cells[0].source, "import cell", "exec"), namespace)
+    transformers.logging.set_verbosity(verbosity)
+    torch.set_num_threads(threads)
+    exec(compile(source, "functions", "exec"), namespace)
+    return namespace
