@@ -37,23 +37,31 @@ def grade_sees(answer: Callable) -> str | None:
 @grader("07.2")
 def grade_share(answer: Callable) -> str | None:
     """share_reachable(distance, chunk) -> share of question places that see a fact `distance` tokens back."""
-    for distance, chunk in ((0, 8), (1, 8), (4, 8), (7, 8), (8, 8), (20, 8), (4096, 8192)):
-        expected, found = max(0, chunk - distance) / chunk, float(answer(distance, chunk))
-        if abs(found - expected) < 1e-9:
-            continue
-        if found < 0:
-            return "A share can not be negative: beyond a chunk's length it is 0."
-        if found == float(distance < chunk):
-            return "That holds for a sliding window; with walls it depends on where in its chunk the question stands."
-        if (
-            abs(found - max(0, chunk - distance - 1) / chunk) < 1e-9
-            or abs(found - (chunk - distance + 1) / chunk) < 1e-9
-        ):
-            return "Off by one: a question at place p of its chunk sees the fact if p is at least the distance."
-        if abs(found - min(1, distance / chunk)) < 1e-9:
-            return "That is the share that can not reach the fact; take the rest."
-        return f"For distance {distance} and chunk {chunk} it should be {expected:g}, not {found:g}."
-    return None
+    cases = [(distance, chunk) for chunk in (4, 8, 8192) for distance in (0, 1, 3, 4, 7, 8, 20, 4096)]
+    found = {case: float(answer(*case)) for case in cases}
+
+    def is_reading(reading: Callable) -> bool:
+        return all(abs(found[case] - reading(*case)) < 1e-9 for case in cases)
+
+    if is_reading(lambda d, c: max(0, c - d) / c):
+        return None
+    if min(found.values()) < 0:
+        return "A share cannot be negative: beyond a chunk's length it is 0."
+    readings = {
+        "That holds for a sliding window; with walls it depends on where in its chunk the question stands.": (
+            lambda d, c: float(d < c)
+        ),
+        "Off by one: a question at place p of its chunk sees the fact if p is at least the distance.": (
+            lambda d, c: max(0, c - d - 1) / c
+        ),
+        "That is the share that cannot reach the fact; take the rest.": lambda d, c: min(1, d / c),
+    }
+    for mistake, reading in readings.items():
+        if is_reading(reading):
+            return mistake
+    distance, chunk = next(c for c in cases if abs(found[c] - max(0, c[1] - c[0]) / c[1]) >= 1e-9)
+    right = max(0, chunk - distance) / chunk
+    return f"For distance {distance} and chunk {chunk} it should be {right:g}, not {found[distance, chunk]:g}."
 
 
 @grader("07.3")
