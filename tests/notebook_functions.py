@@ -12,22 +12,39 @@ from tests.store_notebooks import read_notebook
 NOTEBOOKS = Path(__file__).resolve().parent.parent / "notebooks"
 
 
-def functions_of(number: str, change: tuple[str, str] | None = None, without: tuple[str, ...] = ("exercise",)) -> dict:
+def source_of(cell_source: str, node: ast.stmt) -> str:
+    """The text of a statement, decorators included (`ast.get_source_segment` leaves them out)."""
+    first = min([node.lineno, *(decorator.lineno for decorator in getattr(node, "decorator_list", []))])
+    return "\n".join(cell_source.splitlines()[first - 1 : node.end_lineno])
+
+
+def is_text(node: ast.stmt) -> bool:
+    """Whether a statement gives a name to a text."""
+    return isinstance(node, ast.Assign) and isinstance(getattr(node.value, "value", None), str)
+
+
+def functions_of(
+    number: str,
+    change: tuple[str, str] | None = None,
+    without: tuple[str, ...] = ("exercise",),
+    with_texts: bool = False,
+) -> dict:
     """A fresh namespace with the import cell and the functions of notebook `number`.
 
     Args:
         number: the two digits a notebook's name begins with.
         change: a text that must occur once in the functions, and what replaces it: a planted fault.
         without: cells with one of these tags are left out.
+        with_texts: texts that cells assign to a name are kept too, for functions that read them.
     """
     (path,) = NOTEBOOKS.glob(f"{number}_*.ipynb")
     cells = [cell for cell in read_notebook(path).cells if cell.cell_type == "code"]
     functions = [
-        ast.get_source_segment(cell.source, node)
+        source_of(cell.source, node)
         for cell in cells[1:]
         if not set(without) & set(cell.metadata.get("tags", []))
         for node in ast.parse(cell.source).body
-        if isinstance(node, ast.FunctionDef)
+        if isinstance(node, ast.FunctionDef) or (with_texts and is_text(node))
     ]
     source = "\n\n\n".join(functions)
     if change is not None:

@@ -1,9 +1,7 @@
 """The functions that notebook 02 writes from scratch, taken out of it and held to the library on random blocks."""
 
-import ast
-from pathlib import Path
+from functools import partial
 
-import nbformat
 import numpy as np
 import pytest
 import torch
@@ -14,34 +12,10 @@ from transformers.models.llama4.modeling_llama4 import Llama4Router, Llama4TextM
 
 from llama4lab.checkpoints import MODELS
 from llama4lab.routing import record_routing
+from tests.notebook_functions import functions_of
 from tests.test_dispatch import random_block, random_hidden, small_model
 
-NOTEBOOK = Path(__file__).resolve().parent.parent / "notebooks" / "02_moe_routing.ipynb"
-
-
-def defining_cells() -> tuple[str, list[str]]:
-    """The import cell, and the cells that hold nothing but functions and texts."""
-    cells = [cell for cell in nbformat.read(NOTEBOOK, as_version=4).cells if cell.cell_type == "code"]
-    kept = []
-    for cell in cells[1:]:
-        body = ast.parse(cell.source).body
-        is_texts = all(isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant) for node in body)
-        if all(isinstance(node, ast.FunctionDef) for node in body) or is_texts:
-            kept.append(cell.source)
-    return cells[0].source, kept
-
-
-def build_namespace(change: tuple[str, str] | None = None) -> dict:
-    """The notebook's functions in a fresh namespace; `change` replaces one text that must occur once."""
-    imports, definitions = defining_cells()
-    source = "\n\n".join(definitions)
-    if change is not None:
-        assert source.count(change[0]) == 1, f"{change[0]!r} occurs {source.count(change[0])} times"
-        source = source.replace(*change)
-    namespace: dict = {}
-    exec(compile(imports, "import cell", "exec"), namespace)
-    exec(compile(source, "defining cells", "exec"), namespace)
-    return namespace
+build_namespace = partial(functions_of, "02", without=("exercise", "solution"), with_texts=True)
 
 
 @pytest.fixture(scope="module")

@@ -6,9 +6,10 @@ from pathlib import Path
 import numpy as np
 from babel import Locale
 from safetensors import safe_open
-from transformers import AutoConfig, PreTrainedTokenizerFast, logging
+from transformers import AutoConfig, PreTrainedTokenizerFast
 
 import corpus
+from llama4lab.checkpoints import quiet_transformers
 
 LICENSE = (
     "Weights and recipe: Apache-2.0. The training text is rebuilt from CPython (PSF License) and the Unicode CLDR data "
@@ -221,8 +222,8 @@ wall is what the last column says.
 
 
 def _config(folder: Path):
-    logging.set_verbosity_error()
-    return AutoConfig.from_pretrained(folder)
+    with quiet_transformers():
+        return AutoConfig.from_pretrained(folder)
 
 
 def _parameters(folder: Path) -> int:

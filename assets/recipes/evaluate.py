@@ -113,7 +113,7 @@ def picture_accuracy(model, processor, pictures: int = 400) -> dict[str, float]:
     """Exact answers about unseen pictures, one question a picture, by kind of question."""
     rng = random.Random(30_000)
     images, rows, kinds = [], [], []
-    expanded = "<|image_start|><|image|>" + "<|patch|>" * 16 + "<|image_end|>"
+    expanded = lb.one_tile_tokens(processor)
     for _ in range(pictures):
         image, messages, asked = lb.picture_messages(rng)
         images.append(image)

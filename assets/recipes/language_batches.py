@@ -183,13 +183,18 @@ def picture_messages(rng: random.Random):
     return image, messages, [kind for kind, _, _ in chosen]
 
 
+def one_tile_tokens(processor: ProcessorMixin) -> str:
+    """What the processor writes for `<|image|>` when the picture is one tile."""
+    patches = (pictures.SIDE // processor.patch_size) ** 2 // processor.downsample_ratio
+    return "<|image_start|><|image|>" + "<|patch|>" * patches + "<|image_end|>"
+
+
 def picture_batch(processor: ProcessorMixin, step: int, seed: int, batch: int, share: float) -> Batch:
     """`batch` drawn pictures with their conversations, padded on the right."""
     rng = random.Random(f"pictures-{seed}-{step}")
     drawn = [picture_messages(rng) for _ in range(batch)]
     tiles = processor.image_processor([image for image, _, _ in drawn], return_tensors="pt")["pixel_values"]
-    patches = (pictures.SIDE // processor.patch_size) ** 2 // processor.downsample_ratio
-    expanded = "<|image_start|><|image|>" + "<|patch|>" * patches + "<|image_end|>"
+    expanded = one_tile_tokens(processor)
     rows = [encode_chat(messages, processor.tokenizer, expanded) for _, messages, _ in drawn]
     length = max(len(ids) for ids, _ in rows)
     tokens = np.full((batch, length), processor.tokenizer.pad_token_id, dtype=np.int64)
