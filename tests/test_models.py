@@ -13,7 +13,7 @@ from llama4lab.routing import expert_load, record_routing
 MODELS = ASSETS / "models"
 SCOUT = MODELS / "scout-proxy"
 MEASURED = json.loads((ASSETS / "measurements" / "scout-proxy.json").read_text(encoding="utf-8"))
-SAMPLES = json.loads((ASSETS / "measurements" / "held_out_samples.json").read_text(encoding="utf-8"))
+SAMPLES = json.loads((ASSETS / "samples" / "held_out.json").read_text(encoding="utf-8"))
 
 # Keys of the released files that transformers 5 writes under another name or fills in by itself.
 RENAMED = {"torch_dtype", "rope_theta", "rope_scaling", "vision_feature_layer"}

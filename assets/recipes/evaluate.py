@@ -23,6 +23,7 @@ import transformers  # noqa: E402
 import cards  # noqa: E402
 import corpus  # noqa: E402
 import language_batches as lb  # noqa: E402
+import samples  # noqa: E402
 from llama4lab.assets import ASSETS, write_manifest  # noqa: E402
 from llama4lab.checkpoints import known_proxies, load_checkpoint  # noqa: E402
 from llama4lab.dispatch import sorted_dispatch  # noqa: E402
@@ -43,25 +44,6 @@ def provenance() -> dict[str, str | int]:
         "transformers": transformers.__version__,
         "python": platform.python_version(),
     }
-
-
-def unigram_nll(train: lb.Rows, held: lb.Rows, vocabulary: int) -> float:
-    """Nats a held-out token under the training tokens' frequencies (add one), by the same weights as the model's."""
-    counts = np.bincount(train.tokens.ravel(), weights=train.weights.ravel().astype(float), minlength=vocabulary) + 1
-    surprise = -np.log(counts / counts.sum())[held.tokens[:, 1:]]
-    weights = held.weights[:, 1:].astype(float)
-    return float((surprise * weights).sum() / weights.sum())
-
-
-def held_out_samples(tokenizer, train: dict[str, lb.Rows], held: dict[str, lb.Rows], count: int = 8) -> dict[str, dict]:
-    """Labeled texts for notebooks and tests, so that they do not depend on the reader's Python, and their unigram NLL."""
-    samples = {}
-    for domain, rows in held.items():
-        texts = [tokenizer.decode(row.astype(np.int64)).strip("\ufffd") for row in rows.tokens[:count]]
-        ids = [np.array(tokenizer(text, add_special_tokens=False)["input_ids"], dtype=np.int16) for text in texts]
-        flat = lb.Rows(np.concatenate(ids)[None], np.ones((1, sum(map(len, ids))), dtype=np.float16))
-        samples[domain] = {"unigram_nll": round(unigram_nll(train[domain], flat, len(tokenizer)), 4), "texts": texts}
-    return samples
 
 
 def exact_answers(model: torch.nn.Module, rows: list[tuple[np.ndarray, np.ndarray]], pad: int, **inputs) -> list[bool]:
@@ -120,53 +102,17 @@ def picture_accuracy(model, processor, pictures: int = 400) -> dict[str, float]:
     }
 
 
-def needle_prompt(rng, tokenizer, filler: list[int], length: int, depth: float | None, kind: str, count: int):
-    """Token ids and weights of `length` tokens: facts in prose, then a question.
-
-    Args:
-        filler: token ids of prose.
-        depth: where the needed fact stands, 0 at the start and 1 right before the question; None for anywhere, as are
-            the other facts.
-        kind: of `corpus.tell`; the question is the one that gives the kind its name.
-        count: facts, one of which is asked for.
-    """
-    told = corpus.tell(rng, kind, count)
-    question, answer, needs = rng.choice(told.questions[:: len(told.questions) // count])
-    ask = tokenizer(f"\n{question}", add_special_tokens=False)["input_ids"]
-    reply = tokenizer(f" {answer}.", add_special_tokens=False)["input_ids"]
-    facts = [tokenizer(f" {statement} ", add_special_tokens=False)["input_ids"] for statement in told.statements]
-    room = length - 1 - len(ask) - len(reply) - sum(map(len, facts))
-    start = rng.randrange(len(filler) - room)
-    places = [
-        round(depth * room) if at in needs and depth is not None else rng.randrange(room) for at in range(len(facts))
-    ]
-    ids, done = [tokenizer.bos_token_id], 0
-    for at in sorted(range(len(facts)), key=places.__getitem__):
-        ids += [*filler[start + done : start + places[at]], *facts[at]]
-        done = places[at]
-    ids += [*filler[start + done : start + room], *ask, *reply]
-    weights = np.zeros(len(ids))
-    weights[-len(reply) :] = lb.ANSWER_WEIGHT
-    return np.array(ids), weights
-
-
 def prompt_recall(model, tokenizer, length: int, rows: int, **needle) -> float:
     """Share of exact answers to `rows` prompts of `needle_prompt`, in held-out prose."""
-    text = corpus.prose_and_code(held_out=True)["prose"]
-    filler = tokenizer("\n\n".join(text), add_special_tokens=False)["input_ids"]
+    filler = samples.held_out_prose(tokenizer)
     rng = random.Random(f"{length}-{needle}")
-    prompts = [needle_prompt(rng, tokenizer, filler, length, **needle) for _ in range(rows)]
+    prompts = [samples.needle_prompt(rng, tokenizer, filler, length, **needle) for _ in range(rows)]
     size = max(1, 8192 // length)
     return float(np.mean([v for at in range(0, rows, size) for v in exact_answers(model, prompts[at : at + size], 0)]))
 
 
 RECALL_LENGTHS = (128, 256, 512, 1024, 2048)
 RECALL_DEPTHS = (0.0, 0.25, 0.5, 0.75, 1.0)
-RECALL_KINDS = {
-    "one of six": ("one hop", 6),
-    "two hops, three people": ("two hops", 3),
-    "other words": ("other words", 3),
-}
 
 
 def recall_in_prose(model, tokenizer, rows: int = 40) -> dict[str, dict]:
@@ -183,7 +129,8 @@ def recall_in_prose(model, tokenizer, rows: int = 40) -> dict[str, dict]:
             str(length): prompt_recall(model, tokenizer, length, 2 * rows, depth=None, kind=kind, count=count)
             for length in RECALL_LENGTHS
         }
-        for name, (kind, count) in RECALL_KINDS.items()
+        for name, (kind, count) in samples.NEEDLE_KINDS.items()
+        if count > 1
     }
     return {"one needle, by length and depth": one, "by length": harder}
 
@@ -234,12 +181,12 @@ def baselines(tokenizer, train: dict[str, lb.Rows], held: dict[str, lb.Rows]) ->
     The latter is a training run of its own (`train.py dense-twin`), of which only this figure is kept: it is read from
     .work where that run was made here, and taken over from the last measurement otherwise.
     """
-    unigram = {d: round(unigram_nll(train[d], held[d], len(tokenizer)), 4) for d in held}
+    unigram = {d: round(samples.unigram_nll(train[d], held[d], len(tokenizer)), 4) for d in held}
     path = MEASUREMENTS / "dense-twin.json"
     finished = ROOT / ".work" / "models" / "dense-twin"
     if finished.exists():
         log = cards.read_log(finished)
-        _write(path, {"provenance": provenance(), "steps": log[-1]["step"], "nll": log[-1]["held_out"]})
+        samples.write_json(path, {"provenance": provenance(), "steps": log[-1]["step"], "nll": log[-1]["held_out"]})
     dense = json.loads(path.read_text(encoding="utf-8"))["nll"] if path.exists() else None
     return {"unigram_nll": unigram, "dense_twin_nll": dense}
 
@@ -261,9 +208,7 @@ def evaluate_language_model(name: str) -> None:
         "routing": routing_figures(model, held),
         "tokens_per_word": cards.fertility(tokenizer),
     }
-    _write(MEASUREMENTS / f"{name}.json", result)
-    if name == "scout-proxy":
-        _write(MEASUREMENTS / "held_out_samples.json", held_out_samples(tokenizer, train, held))
+    samples.write_json(MEASUREMENTS / f"{name}.json", result)
     cards.write_language_card(ASSETS / "models" / name, result)
 
 
@@ -293,7 +238,7 @@ def evaluate_small_models() -> None:
                 for line in lines
             ],
         }
-    _write(MEASUREMENTS / "small_models.json", {"provenance": provenance(), "runs": runs})
+    samples.write_json(MEASUREMENTS / "small_models.json", {"provenance": provenance(), "runs": runs})
     for kind in runs:
         cards.write_small_card(ASSETS / "models" / "ablations" / f"small-{kind}", kind, runs, provenance())
 
@@ -315,7 +260,7 @@ def record_balance() -> None:
             "There are no balance runs in .work/models/ablations; make them with train.py ablations/balance-loss-0."
         )
     about = {"experts": 8, "tokens_per_batch": SMALL_BATCH_TOKENS, "layers": 4}
-    _write(MEASUREMENTS / "balance.json", {"provenance": provenance(), **about, "runs": runs})
+    samples.write_json(MEASUREMENTS / "balance.json", {"provenance": provenance(), **about, "runs": runs})
 
 
 def recall_figures(model: torch.nn.Module, count: int = 64) -> dict[str, dict[str, dict[str, float]]]:
@@ -347,12 +292,7 @@ def evaluate_attention_ablation(name: str) -> None:
     _, model = load_checkpoint(f"ablations/{name}")
     recorded[name] = {"provenance": provenance(), **recall_figures(model)}
     cards.write_ablation_card(ASSETS / "models" / "ablations" / name, recorded[name])
-    _write(path, {"chance": CHANCE, "models": {name: recorded[name] for name in sorted(recorded)}})
-
-
-def _write(path: Path, result: dict) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    samples.write_json(path, {"chance": CHANCE, "models": {name: recorded[name] for name in sorted(recorded)}})
 
 
 def main() -> None:
