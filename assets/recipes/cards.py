@@ -169,7 +169,8 @@ three. Trained on rows of 256 tokens, four chunks.
 ## Quality on held-out text
 
 No document of the held-out split was trained on. The unigram model knows the frequencies of the training split; the dense
-twin is scout-proxy with dense blocks of its active size, trained alike.
+twin is scout-proxy with dense blocks of its active size, trained on the same text, without pictures, which leaves it more
+room for text.
 
 {quality}
 

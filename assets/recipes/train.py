@@ -43,17 +43,18 @@ PICTURES_EVERY = 3  # steps
 
 @dataclass(frozen=True)
 class LanguageModel:
-    """A recipe's configuration and number of optimizer steps."""
+    """A recipe's configuration, number of optimizer steps, and whether it learns from pictures too."""
 
     config: Callable
     steps: int
+    pictures: bool = True
 
 
 LANGUAGE_MODELS = {
     "scout-proxy": LanguageModel(scout_config, 4000),
-    "maverick-proxy": LanguageModel(maverick_config, 2500),
+    "maverick-proxy": LanguageModel(maverick_config, 2000),
     "behemoth-proxy": LanguageModel(behemoth_config, 2000),
-    "dense-twin": LanguageModel(dense_twin_config, 4000),
+    "dense-twin": LanguageModel(dense_twin_config, 4000, pictures=False),
 }
 # Small models: the kind of their blocks and how their experts are balanced.
 SMALL_MODELS = {
@@ -119,7 +120,7 @@ def save(model, processor, target: Path, work: Path) -> None:
 
 
 def train_language_model(name: str, target: Path, work: Path, steps: int, device: str, seed: int, scale: int) -> None:
-    """One of LANGUAGE_MODELS: text of six domains, and pictures every third step."""
+    """One of LANGUAGE_MODELS: text of six domains, and for most of them pictures every third step."""
     tokenizer = language_batches.build_tokenizer()
     processor = build_processor(tokenizer)
     rows, held = language_batches.load_or_build_rows(tokenizer, work.parent, scale)
@@ -131,7 +132,7 @@ def train_language_model(name: str, target: Path, work: Path, steps: int, device
         # Short rows first: copying from the prompt appears sooner on them.
         batch, length = (32, 128) if step < steps * 5 // 16 else (16, 256)
         found = [language_batches.text_batch(rows, step, seed, batch, length)]
-        if step % PICTURES_EVERY == 0:
+        if LANGUAGE_MODELS[name].pictures and step % PICTURES_EVERY == 0:
             found.append(language_batches.picture_batch(processor, step, seed, batch=48, share=0.5))
         return found
 
