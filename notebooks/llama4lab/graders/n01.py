@@ -174,13 +174,13 @@ def smallest_machine(answer: Callable) -> str | None:
     cases = (
         ((100e9, machines), "big card", "100 GB fit into the 126.9 GB that 141 GB leave, and not into 80 GB."),
         ((100.0, machines), "card", "100 bytes fit on the smallest machine: weights are in bytes, machines in GB."),
+        ((2000e9, machines), None, "Nothing holds 2000 GB; return None."),
+        ((104e9, {"card": 100}, 0.0), None, "104 GB do not fit into 100: a GB has 10⁹ bytes (2³⁰ are a GiB)."),
         ((72.3e9, machines), "big card", "Of 80 GB only 72 are left when 10 % are kept free: 72.3 GB do not fit."),
         ((72.3e9, machines, 0.05), "card", "With free=0.05, 72.3 GB fit into 80 GB: use the argument."),
         ((500e9, machines), "node", "500 GB do not fit into 512 GB with 10 % kept free; they fit into 640 GB."),
         ((803.2e9, machines), "big node", "803.2 GB fit into the big node only."),
         ((45e9, {"card": 50}), "card", "45 GB fill the usable 45 GB of a 50 GB machine exactly; that is enough."),
-        ((95e9, {"card": 100}), None, "95 GB do not fit into 90 % of 100 GB; a GB has 10⁹ bytes, here and there."),
-        ((2000e9, machines), None, "Nothing holds 2000 GB; return None."),
         ((1e9, {}), None, "Without any machine the answer is None."),
     )
     for arguments, wanted, sentence in cases:
