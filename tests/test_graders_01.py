@@ -72,11 +72,12 @@ def emptying(weight_bytes, machines, free=0.1):
 # ---- 01.5: a Behemoth ----
 
 BEHEMOTH = {
-    "hidden_size": 14336,
-    "num_hidden_layers": 128,
-    "num_attention_heads": 112,
-    "intermediate_size": 20480,
+    "hidden_size": 14848,
+    "num_hidden_layers": 116,
+    "num_attention_heads": 116,
+    "intermediate_size": 22016,
 }
+WIDER = {"hidden_size": 16640, "num_hidden_layers": 100, "num_attention_heads": 130, "intermediate_size": 22272}
 
 
 def without(answer, key):
@@ -94,12 +95,7 @@ def without(answer, key):
         ("01.3", right_active),
         ("01.4", right_machine),
         ("01.5", BEHEMOTH),
-        (
-            "01.5",
-            BEHEMOTH
-            | {"num_hidden_layers": 112, "hidden_size": 15360, "num_attention_heads": 120}
-            | {"intermediate_size": 21824},
-        ),
+        ("01.5", WIDER),
     ],
 )
 def test_right_answers(exercise, answer):
@@ -176,14 +172,14 @@ WRONG = [
     ("01.4", "8 x H100", "Give the function itself"),
     ("01.5", BEHEMOTH | {"intermediate_size": 16384}, "too little of it is experts"),
     ("01.5", BEHEMOTH | {"intermediate_size": 28672}, "too much of it is experts"),
-    ("01.5", BEHEMOTH | {"num_hidden_layers": 116}, "it is too small"),
-    ("01.5", BEHEMOTH | {"num_hidden_layers": 92, "hidden_size": 18432, "num_attention_heads": 144, "intermediate_size": 26368}, "it is too large"),
-    ("01.5", BEHEMOTH | {"num_hidden_layers": 126}, "multiple of 4"),
-    ("01.5", BEHEMOTH | {"num_hidden_layers": 60}, "Between 90 and 130"),
+    ("01.5", BEHEMOTH | {"num_hidden_layers": 104}, "it is too small"),
+    ("01.5", BEHEMOTH | {"num_hidden_layers": 120}, "it is too large"),
+    ("01.5", BEHEMOTH | {"num_hidden_layers": 114}, "multiple of 4"),
+    ("01.5", BEHEMOTH | {"num_hidden_layers": 128}, "Between 90 and 120"),
     ("01.5", BEHEMOTH | {"num_attention_heads": 40}, "num_attention_heads * 128"),
     ("01.5", BEHEMOTH | {"num_local_experts": 16}, "stays as in Scout"),
     ("01.5", BEHEMOTH | {"num_experts_per_tok": 2}, "stays as in Scout"),
-    ("01.5", BEHEMOTH | {"intermediate_size": 20480.0}, "positive whole number"),
+    ("01.5", BEHEMOTH | {"intermediate_size": 22016.0}, "positive whole number"),
     ("01.5", BEHEMOTH | {"hidden_size": True}, "positive whole number"),
     ("01.5", without(BEHEMOTH, "intermediate_size"), "intermediate_size is missing"),
     ("01.5", (288, 2000), "Give a dictionary"),

@@ -230,8 +230,8 @@ def behemoth_configuration(answer: object) -> str | None:
         return "hidden_size should be num_attention_heads * 128, as in Scout: 5120 is 40 * 128."
     if answer["num_hidden_layers"] % 4:
         return "num_hidden_layers should be a multiple of 4: every fourth layer is global, as in Scout."
-    if not 90 <= answer["num_hidden_layers"] <= 130:
-        return "Between 90 and 130 layers were asked for."
+    if not 90 <= answer["num_hidden_layers"] <= 120:
+        return "Between 90 and 120 layers were asked for."
     active, total = sizes_of(answer)
     active_fits, total_fits = 287.5 <= active < 288.5, 1900 <= total < 2000
     if active_fits and total_fits:
@@ -241,10 +241,8 @@ def behemoth_configuration(answer: object) -> str | None:
     # Between these shares of routed experts in the active size, total / active is what 288 and 1900 to 2000 ask for.
     if active_fits or not 0.373 <= share <= 0.397:
         if share < 0.373:
-            return (
-                f"{found}: too little of it is experts; widen them (intermediate_size) and take layers or hidden away."
-            )
-        return f"{found}: too much of it is experts; narrow them (intermediate_size) and add layers or hidden."
+            return f"{found}: too little of it is experts; widen them (intermediate_size), then scale by the layers."
+        return f"{found}: too much of it is experts; narrow them (intermediate_size), then scale by the layers."
     if active < 287.5:
         return f"{found}: the proportions are right and it is too small; add layers, or hidden and width together."
     return f"{found}: the proportions are right and it is too large; take layers, or hidden and width together, away."
