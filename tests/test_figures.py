@@ -313,3 +313,43 @@ def test_tokens_and_experts_must_match(tokens, experts):
 def test_an_expert_out_of_range_is_told():
     with pytest.raises(ValueError, match="no expert 16 among 16"):
         figures.color_tokens(["a"], [16])
+
+
+def test_paths_are_shown_token_by_token_from_the_first_layer_down(published):
+    tokens, experts = ["The", " cat", "\n"], [[0, 3, 15], [7, 3, 1]]
+    figures.show(figures.color_token_paths(tokens, experts, [1, 3], title="Paths"), ALT)
+    assert published[0][0]["text/plain"].splitlines()[2] == (
+        "  text: Paths | 1 | 3 | The | 0 | 7 | ·cat | 3 | 3 | ↵ | 15 | 1"
+    )
+
+
+def test_cells_of_a_path_have_the_experts_colors_and_lie_below_each_other():
+    fig = figures.color_token_paths(["a", " bc"], [[0, 3], [7, 15]], [0, 1])
+    cells = fig.axes[0].patches
+    assert [to_rgb(cell.get_facecolor()) for cell in cells] == [to_rgb(figures.expert_color(e)) for e in (0, 7, 3, 15)]
+    assert cells[0].get_x() == cells[1].get_x() < cells[2].get_x() == cells[3].get_x()
+    assert cells[0].get_y() == cells[2].get_y() < cells[1].get_y() == cells[3].get_y()
+
+
+def test_long_paths_wrap_inside_the_figure():
+    experts = [[(number + layer) % 16 for number in range(60)] for layer in range(4)]
+    fig = figures.color_token_paths([f" token{number}" for number in range(60)], experts, range(4))
+    (ax,) = fig.axes
+    low, high = ax.get_xlim()
+    bottom, top = sorted(ax.get_ylim())
+    cells = [cell.get_window_extent().transformed(ax.transData.inverted()) for cell in ax.patches]
+    assert len(cells) == 4 * 60
+    assert all(low <= cell.xmin and cell.xmax <= high for cell in cells)
+    assert all(bottom <= cell.ymin and cell.ymax <= top for cell in cells)
+    renderer = fig.canvas.get_renderer()
+    texts = [text for text in ax.texts if re.search("token", text.get_text())]
+    for text, cell in zip(texts, ax.patches[::4], strict=True):
+        assert text.get_window_extent(renderer).width < cell.get_window_extent(renderer).width
+
+
+@pytest.mark.parametrize(
+    ("tokens", "experts", "layers"), [(["a"], [[0, 1]], [0]), (["a"], [[0]], [0, 1]), ([], [[]], [0]), (["a"], [], [])]
+)
+def test_paths_must_fit_tokens_and_layers(tokens, experts, layers):
+    with pytest.raises(ValueError, match="one expert a token and layer"):
+        figures.color_token_paths(tokens, experts, layers)

@@ -114,8 +114,31 @@ def in_place_block(tokens, scores, gate_up_proj, down_proj, shared_expert):
 RIGHT_ROWS = {"sigmoid": {1, 3}, "softmax": {0, 1, 2, 3, 4}, "detached": set()}
 
 
-def right_violation(counts):
-    return (counts.max() / counts.float().mean() - 1).item()
+# ---- 02.4: routing along a text ----
+
+
+def right_share(chosen, distance):
+    return (chosen[:, distance:] == chosen[:, :-distance]).float().mean().item()
+
+
+def share_by_loop(chosen, distance):
+    pairs = [(row[i], row[i + distance]) for row in chosen.tolist() for i in range(len(row) - distance)]
+    return sum(a == b for a, b in pairs) / len(pairs)
+
+
+def share_across_borders(chosen, distance):
+    return right_share(chosen.reshape(1, -1), distance)
+
+
+def share_up_to(chosen, distance):
+    same = [chosen[:, d:] == chosen[:, :-d] for d in range(1, distance + 1)]
+    return torch.cat(same, dim=1).float().mean().item()
+
+
+def in_place_share(chosen, distance):
+    share = right_share(chosen, distance)
+    chosen += 1
+    return share
 
 
 @pytest.mark.parametrize(
@@ -127,9 +150,10 @@ def right_violation(counts):
         ("02.2", right_block),
         ("02.3", RIGHT_ROWS),
         ("02.3", {"sigmoid": [3, 1, 3], "softmax": list(range(5)), "detached": []}),
-        ("02.4", lambda hidden, width, experts_run: 6 * hidden * width * (experts_run + 1)),
-        ("02.5", right_violation),
-        ("02.5", lambda counts: counts.max() * len(counts) / counts.sum() - 1),
+        ("02.4", right_share),
+        ("02.4", share_by_loop),
+        ("02.4", lambda chosen, distance: torch.tensor(right_share(chosen, distance))),
+        ("02.5", lambda hidden, width, experts_run: 6 * hidden * width * (experts_run + 1)),
     ],
 )
 def test_right_answers(exercise, answer):
@@ -180,24 +204,34 @@ WRONG = [
     ("02.3", RIGHT_ROWS | {"sigmoid": 3}, "set of row numbers"),
     ("02.3", {"sigmoid": {1, 3}}, "dictionary"),
     ("02.3", [1, 3], "dictionary"),
-    ("02.4", lambda h, w, e: 6 * h * w * e, "shared expert is missing"),
-    ("02.4", lambda h, w, e: 3 * h * w * (e + 1), "count as two"),
-    ("02.4", lambda h, w, e: 4 * h * w * (e + 1), "three matrices"),
-    ("02.4", lambda h, w, e: 2 * h * w * (e + 1), "not one"),
-    ("02.4", lambda h, w, e: 6 * h * w * 2, "`experts_run`"),
-    ("02.4", lambda h, w, e: 6 * h * h * (e + 1), "`width`"),
-    ("02.4", lambda h, w, e: 6 * w * w * (e + 1), "`hidden`"),
-    ("02.4", lambda h, w, e: 6 * h * w * (e + 2), "Count 2 operations"),
-    ("02.4", lambda h, w, e: "many", "one number"),
-    ("02.5", lambda counts: counts.max() / counts.sum(), "busiest expert's share"),
-    ("02.5", lambda counts: counts.max() / counts.float().mean(), "Subtract 1"),
-    ("02.5", lambda counts: counts.min() / counts.float().mean() - 1, "idlest"),
-    ("02.5", lambda counts: 1 - counts.min() / counts.float().mean(), "idlest"),
-    ("02.5", lambda counts: (counts / counts.sum() - 1 / len(counts)).max(), "in units of it"),
-    ("02.5", lambda counts: 1.5, "[5, 5, 5, 5, 5]"),
-    ("02.5", lambda counts: (counts.max() / counts.sum() * 4 - 1).item(), "number of experts"),
-    ("02.5", lambda counts: counts.float().std(), "1.5"),
-    ("02.5", lambda counts: counts / counts.sum(), "one number"),
+    ("02.4", lambda c, d: (c == c.roll(d, dims=1)).float().mean(), "`roll` joins"),
+    ("02.4", lambda c, d: (c == c.roll(-d, dims=1)).float().mean(), "`roll` joins"),
+    ("02.4", share_across_borders, "border of two texts"),
+    ("02.4", lambda c, d: (c[:, d:] == c[:, :-d]).sum() / c.numel(), "divide by the number of pairs"),
+    ("02.4", lambda c, d: 1 - right_share(c, d), "experts differ"),
+    ("02.4", lambda c, d: (c[:, d:] == c[:, :-d]).sum().item(), "number of pairs; divide"),
+    ("02.4", lambda c, d: 100 * right_share(c, d), "percentage"),
+    ("02.4", lambda c, d: right_share(c, d + 1), "4 apart"),
+    ("02.4", lambda c, d: right_share(c, d - 1), "2 apart"),
+    ("02.4", lambda c, d: right_share(c, 1), "ignores `distance`"),
+    ("02.4", share_up_to, "up to this distance"),
+    ("02.4", lambda c, d: right_share(c.T, d), "different texts"),
+    ("02.4", lambda c, d: ((c[:, d:] - c[:, :-d]).abs() <= 1).float().mean(), "are names"),
+    ("02.4", lambda c, d: right_share(c[:1], d), "first text only"),
+    ("02.4", lambda c, d: (c[:, d:] == c[:, :-d]).float().mean(dim=1), "one number"),
+    ("02.4", lambda c, d: None, "one number"),
+    ("02.4", in_place_share, "changes `chosen`"),
+    ("02.4", lambda c, d: 0.5 * right_share(c, d), "equal pairs is"),
+    ("02.4", lambda c, d: right_share(c, 3), "right for one input only"),
+    ("02.5", lambda h, w, e: 6 * h * w * e, "shared expert is missing"),
+    ("02.5", lambda h, w, e: 3 * h * w * (e + 1), "count as two"),
+    ("02.5", lambda h, w, e: 4 * h * w * (e + 1), "three matrices"),
+    ("02.5", lambda h, w, e: 2 * h * w * (e + 1), "not one"),
+    ("02.5", lambda h, w, e: 6 * h * w * 2, "`experts_run`"),
+    ("02.5", lambda h, w, e: 6 * h * h * (e + 1), "`width`"),
+    ("02.5", lambda h, w, e: 6 * w * w * (e + 1), "`hidden`"),
+    ("02.5", lambda h, w, e: 6 * h * w * (e + 2), "Count 2 operations"),
+    ("02.5", lambda h, w, e: "many", "one number"),
 ]
 
 

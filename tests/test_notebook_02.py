@@ -122,6 +122,77 @@ def test_zero_expert_leaves_the_block_as_it_is(notebook):
         assert torch.equal(block(tokens)[0], expected)
 
 
+# ---- the three questions that betray a wrong router ----
+
+
+def ask(functions: dict, forward, seed=0) -> tuple[int, float, float]:
+    """(most experts heard, median change by shift, median turn in degrees) of a random block under `forward`."""
+    block, tokens = random_block(seed, experts=5), random_hidden(19, 24, seed=seed + 10)
+    heard = functions["experts_heard"](forward, block, tokens)
+    shift = functions["change_by_shift"](forward, block, tokens)
+    turn = functions["turn_by_doubling"](forward, block, tokens)
+    assert heard.shape == shift.shape == turn.shape == (19,)
+    return heard.max().item(), shift.median().item(), turn.median().item()
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+@pytest.mark.parametrize(
+    ("variant", "expected"),
+    [
+        ({}, (True, True, True)),
+        ({"gate": "softmax"}, (True, False, True)),
+        ({"scale": "output"}, (True, True, False)),
+        ({"top_k": 2}, (False, True, True)),
+    ],
+)
+def test_each_wrong_router_is_betrayed_by_one_question(notebook, variant, expected, seed):
+    heard, shift, turn = ask(notebook, partial(notebook["moe_variant"], **variant), seed)
+    assert (heard == 1, shift > 1e-2, turn > 1) == expected
+    assert heard <= 2
+    assert expected[1] or shift < 1e-5
+    assert expected[2] or turn < 1e-3
+    block, tokens = random_block(seed, experts=5), random_hidden(19, 24, seed=seed + 10)
+    assert notebook["answers"](partial(notebook["moe_variant"], **variant), block, tokens) == expected
+
+
+def test_the_library_answers_as_the_right_variant(notebook):
+    assert ask(notebook, notebook["library_forward"]) == pytest.approx(ask(notebook, notebook["moe_variant"]), rel=1e-4)
+    block = random_block()
+    weights = [weight.clone() for weight in block.parameters()]
+    for question in ("experts_heard", "change_by_shift", "turn_by_doubling"):
+        notebook[question](notebook["library_forward"], block, random_hidden(5, 24))
+    assert all(map(torch.equal, weights, block.parameters()))
+
+
+def test_the_shift_moves_every_logit_of_a_token_alike(notebook):
+    moved = []
+
+    def spy(block, tokens):
+        moved.append(block.router(tokens)[1])
+        return block(tokens)
+
+    notebook["change_by_shift"](spy, random_block(), random_hidden(19, 24))
+    before, after = moved
+    differences = after - before
+    assert differences.abs().min() > 1e-4
+    assert_close(differences, differences[:, :1].expand_as(differences), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("change", "variant"),
+    [
+        (("block.router.weight.data + vector", "block.router.weight.data * 1.5"), {"gate": "softmax"}),
+        (("2 * block.router.weight.data", "block.router.weight.data.flip(0)"), {"scale": "output"}),
+        (("changed.experts.down_proj.data[expert] = 0.0", "changed.router.weight.data[expert] = 0.0"), {}),
+    ],
+)
+def test_a_wrong_question_betrays_nobody(notebook, change, variant):
+    wrong = build_namespace(change)
+    forward = partial(wrong["moe_variant"], **variant)
+    right = ask(notebook, partial(notebook["moe_variant"], **variant))
+    assert ask(wrong, forward) != pytest.approx(right, rel=1e-3, abs=1e-3)
+
+
 # ---- gradients ----
 
 
@@ -142,7 +213,45 @@ def test_gradient_rows(notebook):
     assert_close(notebook["router_gradient"](block, lambda x: notebook["moe_variant"](block, x), tokens), norms())
 
 
+@pytest.mark.parametrize("variant", [{}, {"gate": "softmax"}])
+def test_loss_by_lead_is_the_loss_of_a_block_with_that_lead(notebook, variant):
+    block, token = notebook["small_block"](), random_hidden(1, 8)
+    logits = block.router(token)[1][0].detach()
+    winner, row = logits.argmax().item(), logits.argmin().item()
+    leads = [-3.0, -0.5, 0.5, 2.0]
+    found = notebook["loss_by_lead"](block, token, row, leads, **variant)
+    for lead, loss in zip(leads, found, strict=True):
+        moved = logits.clone()
+        moved[row] = logits[winner] + lead
+        expert = moved.argmax().item()
+        score = moved.softmax(dim=0)[expert] if variant else moved[expert].sigmoid()
+        gate, up = (score * token @ block.experts.gate_up_proj[expert]).chunk(2, dim=1)
+        routed = (torch.nn.functional.silu(gate) * up) @ block.experts.down_proj[expert]
+        assert loss == pytest.approx((block.shared_expert(token) + routed).pow(2).sum().item(), rel=1e-4)
+    assert (found[0] == pytest.approx(found[1], abs=1e-5)) == (not variant)
+    assert abs(found[1] - found[2]) > 1e-3
+
+
+def test_router_row_gradients_are_those_of_the_library(notebook):
+    model, ids = small_model(), random_ids()
+    model(ids, labels=ids).loss.backward()
+    expected = torch.stack([module.weight.grad.norm(dim=1) for module in model.modules() if is_router(module)])
+    rows = notebook["router_row_gradients"](model, ids)
+    assert_close(rows, expected, atol=1e-5, rtol=1e-3)
+    assert (notebook["router_row_gradients"](model, ids, gate="softmax") > 0).all()
+    assert not notebook["router_row_gradients"](model, ids, detached=True).any()
+    few = ids[:1, :3]  # the last token predicts nothing: two tokens, at most two rows of a block
+    taken = record_routing(model, few).chosen[:, 0, :-1]
+    rows = notebook["router_row_gradients"](model, few)
+    assert [row.nonzero().flatten().tolist() for row in rows] == [sorted(set(row.tolist())) for row in taken]
+    assert all(module.weight.grad is None for module in model.modules() if is_router(module))
+
+
 # ---- whole models ----
+
+
+def is_router(module: torch.nn.Module) -> bool:
+    return isinstance(module, Llama4Router)
 
 
 def random_ids(seq=21) -> torch.Tensor:
@@ -178,6 +287,54 @@ def test_swapped_blocks_and_loss(notebook):
 def test_same_expert_share(notebook):
     chosen, ids = torch.tensor([0, 1, 0, 1]), torch.tensor([7, 7, 7, 8])
     assert notebook["same_expert_share"](chosen, ids) == pytest.approx((1 / 3, 2 / 6))
+
+
+def by_hand(chosen: torch.Tensor, pairs) -> list[float]:
+    """The share of equal experts among `pairs` of places, for each layer of chosen `[layers, texts, seq]`."""
+    shares = []
+    for layer in chosen.tolist():
+        same = [text[a] == text[b] for text in layer for a, b in pairs]
+        shares.append(sum(same) / len(same))
+    return shares
+
+
+def test_neighbors_and_any_two_tokens(notebook):
+    chosen = torch.from_numpy(np.random.default_rng(4).integers(0, 3, (2, 4, 9)))
+    neighbors = [(a, a + 1) for a in range(8)]
+    assert notebook["neighbor_share"](chosen).tolist() == pytest.approx(by_hand(chosen, neighbors))
+    every_pair = [(a, b) for a in range(9) for b in range(a)]
+    assert notebook["share_of_any_two"](chosen, 3).tolist() == pytest.approx(by_hand(chosen, every_pair))
+    assert notebook["share_of_any_two"](chosen, 16).tolist() == pytest.approx(by_hand(chosen, every_pair))
+    # Two texts, each with an expert of its own: neighbors always agree, and so do any two tokens of a text.
+    loyal = torch.tensor([[[0] * 5, [1] * 5]])
+    assert notebook["neighbor_share"](loyal).tolist() == notebook["share_of_any_two"](loyal, 2).tolist() == [1.0]
+    turns = torch.arange(40).view(1, 2, 20) % 2
+    assert notebook["neighbor_share"](turns).tolist() == [0.0]
+    assert notebook["share_of_any_two"](turns, 2).tolist() == pytest.approx([9 / 19])
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        ("(chosen[..., 1:] == chosen[..., :-1])", "(chosen == chosen.roll(1, dims=2))"),
+        ("(counts * (counts - 1))", "(counts * counts)"),
+        ("counts = one_hot(chosen, experts).sum(dim=2)", "counts = one_hot(chosen, experts).sum(dim=1)"),
+    ],
+)
+def test_a_wrong_share_is_noticed(notebook, change):
+    chosen = torch.from_numpy(np.random.default_rng(4).integers(0, 3, (2, 4, 9)))
+    wrong = build_namespace(change)
+
+    def both(functions):
+        return torch.stack([functions["neighbor_share"](chosen), functions["share_of_any_two"](chosen, 3)])
+
+    assert (both(wrong) - both(notebook)).abs().max() > 1e-3
+
+
+def test_held_out_texts_have_one_length(notebook):
+    held_out = notebook["held_out_ids"](AutoTokenizer.from_pretrained(MODELS / "scout-proxy"))
+    assert {"prose", "code", "languages", "arithmetic", "recall", "chat"} == set(held_out)
+    assert all(ids.shape == (8, 240) for ids in held_out.values())
 
 
 def test_noise_floors(notebook):

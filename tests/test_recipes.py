@@ -5,23 +5,28 @@ import json
 import os
 import platform
 import random
+import re
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, AutoProcessor, Llama4ForCausalLM
+from transformers import AutoModelForCausalLM, AutoProcessor, Llama4ForCausalLM, Llama4ForConditionalGeneration
 
 import corpus
 import language_batches as lb
 import pictures
 import recall_batches
+import train as train_recipes
 import trainer
+import training_attention
+from balance import Balance, balance_loss
 from llama4lab.assets import ASSETS
 from llama4lab.recall import VOCABULARY, follower_table
 from proxies import ablation_config
-from trainer import Schedule, TrainingError, balance_loss, initialize, train
+from trainer import Schedule, TrainingError, initialize, train
 
 ROOT = Path(__file__).resolve().parents[1]
 SCOUT = ASSETS / "models" / "scout-proxy"
@@ -59,6 +64,65 @@ def test_generated_documents_depend_on_the_seed_alone(kind):
     }[kind]
     first, again, other = (list(itertools.islice(make(random.Random(seed)), 20)) for seed in (1, 1, 2))
     assert first == again != other
+
+
+@pytest.mark.parametrize("kind", ["one hop", "two hops", "other words"])
+def test_what_is_told_holds_what_is_asked(kind):
+    for seed in range(30):
+        told = corpus.tell(random.Random(seed), kind, 3)
+        for _, answer, needs in told.questions:
+            needed = " ".join(told.statements[at] for at in needs)
+            assert answer in needed
+
+
+def test_two_hops_need_both_statements_and_other_words_share_none():
+    words = re.compile(r"\w+")
+    for seed in range(30):
+        told = corpus.tell(random.Random(seed), "two hops", 3)
+        question, color, needs = told.questions[0]
+        first, second = (told.statements[at] for at in needs)
+        assert question.split()[-2] in first and question.split()[-2] not in second
+        assert color in second and color not in first
+        told = corpus.tell(random.Random(seed), "other words", 3)
+        for question, person, needs in told.questions[::2]:
+            fact = told.statements[needs[0]]
+            assert fact.startswith(person)
+            assert not set(words.findall(question.lower())) & set(words.findall(fact.lower()))
+
+
+def test_an_unknown_kind_of_question_is_one_sentence():
+    with pytest.raises(ValueError, match="no kind of question 'three hops'; use"):
+        corpus.tell(random.Random(0), "three hops", 2)
+
+
+def test_recall_documents_ask_only_what_was_told():
+    for pieces in itertools.islice(corpus.recall(random.Random(3), ["It rains."]), 60):
+        told = ""
+        for text, is_answer in pieces:
+            if is_answer:
+                answer = text.strip(" .\n")
+                assert answer in told
+            else:
+                told += text
+
+
+def test_conversations_come_in_every_kind_and_end_with_the_assistant():
+    found = {c.kind: c for c in itertools.islice(corpus.chat(random.Random(4), False), 600)}
+    assert set(found) == {
+        "one hop",
+        "two hops",
+        "other words",
+        "sums",
+        "words in 12 languages",
+        "countries",
+        "repeat",
+        "name",
+        "tool",
+        "greeting",
+    }
+    assert all(c.messages[-1]["role"] == "assistant" for c in found.values())
+    roles = [message["role"] for message in found["tool"].messages]
+    assert roles == ["user", "assistant", "tool", "assistant"] and found["tool"].tools == [corpus.LOOK_UP]
 
 
 def test_tokenizer_is_rebuilt_byte_for_byte():
@@ -107,14 +171,14 @@ def test_chat_template_writes_llama_4_format(processor):
 
 def test_chat_rows_learn_the_answers_and_their_stop_token(processor):
     messages = [{"role": "user", "content": "Where?"}, {"role": "assistant", "content": "Oslo."}]
-    ids, weights = lb.encode_chat(messages, processor.tokenizer)
+    ids, weights = lb.encode_chat(corpus.Conversation("one hop", messages), processor.tokenizer)
     assert processor.tokenizer.decode(ids[weights == lb.ANSWER_WEIGHT]) == "Oslo.<|eot|>"
 
 
 def test_picture_rows_are_what_the_processor_makes(processor):
     batch = lb.picture_batch(processor, step=0, seed=0, batch=3, share=1.0)
-    image, messages, _ = lb.picture_messages(random.Random("pictures-0-0"))
-    text = processor.apply_chat_template(messages, tokenize=False)
+    image, conversation, _ = lb.picture_conversation(random.Random("pictures-0-0"))
+    text = processor.apply_chat_template(conversation.messages, tokenize=False)
     made = processor(text=text, images=[image], add_special_tokens=False, return_tensors="pt")
     length = made["input_ids"].shape[1]
     assert torch.equal(batch.input_ids[0, :length], made["input_ids"][0])
@@ -137,6 +201,85 @@ def test_picture_answers_are_true():
                 assert pictures.COLORS[answer.rstrip(".")] in seen
 
 
+@pytest.mark.parametrize("length", [40, 128, 150])  # shorter than a chunk, whole chunks, a broken one
+@pytest.mark.parametrize("kind", ["hybrid", "chunk-only", "rope"])
+def test_training_attention_equals_the_librarys(kind, length):
+    config = ablation_config(kind, len(VOCABULARY))
+    model = Llama4ForCausalLM(config).eval()
+    initialize(model, 0)
+    ids = torch.from_numpy(np.random.default_rng(0).integers(0, len(VOCABULARY), (2, length)))
+    with torch.no_grad():
+        expected = model(input_ids=ids, use_cache=False).logits
+        model.set_attn_implementation(training_attention.NAME)
+        found = model(input_ids=ids, use_cache=False).logits
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
+
+
+def test_training_attention_refuses_a_cache():
+    model = Llama4ForCausalLM(ablation_config("hybrid", len(VOCABULARY))).eval()
+    model.set_attn_implementation(training_attention.NAME)
+    ids = torch.zeros(1, 4, dtype=torch.long)
+    with torch.no_grad():
+        cache = model(input_ids=ids).past_key_values
+        with pytest.raises(ValueError, match="whole rows without mask and cache"):
+            model(input_ids=ids[:, :1], past_key_values=cache)
+
+
+def test_loss_of_hidden_states_is_the_loss_of_the_logits():
+    random_numbers = np.random.default_rng(0)
+    hidden = torch.from_numpy(random_numbers.normal(size=(3, 7, 8)).astype(np.float32)).requires_grad_()
+    head = torch.from_numpy(random_numbers.normal(size=(50, 8)).astype(np.float32)).requires_grad_()
+    batch = trainer.Batch(
+        torch.from_numpy(random_numbers.integers(0, 50, (3, 7))),
+        torch.from_numpy(random_numbers.choice([0.0, 0.3, 2.0], (3, 7)).astype(np.float32)),
+    )
+    losses = trainer.weighted_nll(hidden @ head.T, batch), trainer.nll_of_hidden_states(hidden, head, batch)
+    torch.testing.assert_close(losses[1], losses[0], atol=1e-5, rtol=0)
+    gradients = [torch.autograd.grad(loss, (hidden, head), retain_graph=True) for loss in losses]
+    for found, expected in zip(gradients[1], gradients[0], strict=True):
+        torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
+
+
+def small_moe():
+    config = ablation_config("hybrid", len(VOCABULARY))
+    config.hidden_size = config.intermediate_size = 16
+    model = Llama4ForCausalLM(config)
+    initialize(model, 0)
+    return model, torch.from_numpy(np.random.default_rng(1).integers(0, len(VOCABULARY), (4, 64)))
+
+
+def test_without_a_bias_balance_changes_nothing():
+    model, ids = small_moe()
+    with torch.no_grad():
+        expected = model(input_ids=ids).logits
+        watch = Balance(model, "bias", weight=0.01)
+        torch.testing.assert_close(model(input_ids=ids).logits, expected, atol=0, rtol=0)
+        watch.biases[0][2] = 100.0  # now every token of the first layer takes expert 2
+        assert not torch.allclose(model(input_ids=ids).logits, expected)
+    assert watch.busiest()[0] == 4.0 and watch.dead()[0] == 3
+    watch.remove()
+    with torch.no_grad():
+        torch.testing.assert_close(model(input_ids=ids).logits, expected, atol=0, rtol=0)
+
+
+def test_the_bias_evens_the_load():
+    model, ids = small_moe()
+    watch = Balance(model, "bias", weight=0.0, bias_rate=0.02)
+    with torch.no_grad():
+        model(input_ids=ids)
+        before = watch.busiest()
+        for _ in range(150):
+            model(input_ids=ids)
+            watch.after_step()
+    assert max(watch.busiest()) < 1.2 < max(before)
+    assert isinstance(watch.loss(), float)  # it adds nothing to the loss
+
+
+def test_an_unknown_balancing_method_is_one_sentence():
+    with pytest.raises(ValueError, match="no balancing method 'luck'; use one of loss, bias, none"):
+        Balance(small_moe()[0], "luck", weight=0.01)
+
+
 def test_balance_loss_is_one_for_balance_and_the_number_of_experts_for_collapse():
     balanced = torch.eye(4).repeat(8, 1) * 50
     collapsed = torch.zeros(32, 4)
@@ -146,7 +289,7 @@ def test_balance_loss_is_one_for_balance_and_the_number_of_experts_for_collapse(
     assert balance_loss((balanced, collapsed)).item() == pytest.approx(2.5)  # layers are not pooled
 
 
-def tiny_run(work, stop_after=None, seed=0):
+def tiny_run(work, stop_after=None, seed=0, balance="loss"):
     config = ablation_config("hybrid", len(VOCABULARY))
     config.hidden_size = config.intermediate_size = 16
     config.head_dim = 8
@@ -156,17 +299,18 @@ def tiny_run(work, stop_after=None, seed=0):
     return train(
         model,
         lambda step: [recall_batches.recall_batch(step, seed, 4, 64, table)],
-        Schedule(steps=6, warmup=2),
+        Schedule(steps=6, warmup=2, balance=balance),
         work,
         save_every=3,
         stop_after=stop_after,
     )
 
 
-def test_an_interrupted_run_resumes_on_the_same_curve(tmp_path, capsys):
-    whole = tiny_run(tmp_path / "whole")
-    tiny_run(tmp_path / "parts", stop_after=3)
-    resumed = tiny_run(tmp_path / "parts")
+@pytest.mark.parametrize("balance", ["loss", "bias"])
+def test_an_interrupted_run_resumes_on_the_same_curve(tmp_path, capsys, balance):
+    whole = tiny_run(tmp_path / "whole", balance=balance)
+    tiny_run(tmp_path / "parts", stop_after=3, balance=balance)
+    resumed = tiny_run(tmp_path / "parts", balance=balance)
     for (name, expected), found in zip(whole.named_parameters(), resumed.parameters(), strict=True):
         torch.testing.assert_close(found, expected, atol=0, rtol=0, msg=lambda text, name=name: f"{name}: {text}")
     last = [json.loads((tmp_path / run / "log.jsonl").read_text().splitlines()[-1]) for run in ("whole", "parts")]
@@ -218,10 +362,10 @@ def command(*arguments):
 def test_unknown_recipe_is_one_sentence():
     run = command("behemoth")
     assert run.returncode == 1 and "Traceback" not in run.stderr
-    assert run.stderr.strip() == (
-        "There is no recipe for 'behemoth'; known are scout-proxy, ablations/chunk-only-SEED, ablations/hybrid-SEED, "
-        "ablations/rope-SEED, ablations/nope-SEED."
+    assert run.stderr.strip().startswith(
+        "There is no recipe for 'behemoth'; known are scout-proxy, maverick-proxy, behemoth-proxy, dense-twin, ablations/"
     )
+    assert len(run.stderr.strip().splitlines()) == 1
 
 
 def test_an_ablation_is_made_end_to_end(tmp_path):
@@ -232,10 +376,35 @@ def test_an_ablation_is_made_end_to_end(tmp_path):
     assert (tmp_path / "m" / "ablations" / "chunk-only-1" / "training_log.jsonl").stat().st_size > 50
 
 
-def test_scout_proxy_is_made_end_to_end_at_reduced_size(tmp_path):
+@pytest.mark.parametrize("name", ["scout-proxy", "ablations/small-moe"])
+def test_a_language_model_is_made_end_to_end_at_reduced_size(tmp_path, name):
     options = ("--steps", "2", "--corpus-scale", "400", "--out", str(tmp_path / "m"), "--work", str(tmp_path / "w"))
-    run = command("scout-proxy", *options)
+    run = command(name, *options)
     assert run.returncode == 0, run.stderr
-    made, stored = tmp_path / "m" / "scout-proxy", SCOUT
-    assert {path.name for path in stored.iterdir()} - {path.name for path in made.iterdir()} == {"README.md"}
+    made, stored = tmp_path / "m" / name, ASSETS / "models" / name
+    steps = r"step-\d+\.safetensors"
+    assert {path.name for path in stored.iterdir() if not re.fullmatch(steps, path.name)} - {
+        path.name for path in made.iterdir()
+    } == {"README.md"}
     assert json.loads((made / "config.json").read_text()) == json.loads((stored / "config.json").read_text())
+
+
+def test_behemoth_is_several_times_scout(processor):
+    def active(name):
+        config = train_recipes.LANGUAGE_MODELS[name].config(processor.tokenizer)
+        with torch.device("meta"):
+            model = Llama4ForConditionalGeneration(config).language_model
+        experts = config.text_config.num_local_experts
+        weights = [(n, p.numel()) for n, p in model.named_parameters() if "embed_tokens" not in n]
+        return sum(count / (experts if ".experts." in n else 1) for n, count in weights)
+
+    assert active("behemoth-proxy") > 3 * active("scout-proxy")
+    # The dense twin stands beside scout-proxy because one token uses as much of both, but for the router.
+    assert active("dense-twin") == pytest.approx(active("scout-proxy"), rel=0.01)
+
+
+def test_maverick_is_made_with_the_stored_configuration(processor):
+    made = train_recipes.LANGUAGE_MODELS["maverick-proxy"].config(processor.tokenizer).text_config.to_dict()
+    stored = json.loads((ASSETS / "models" / "maverick-proxy" / "config.json").read_text(encoding="utf-8"))
+    for key in ("num_local_experts", "moe_layers", "use_qk_norm", "intermediate_size", "rope_parameters", "vocab_size"):
+        assert made[key] == stored["text_config"][key], key

@@ -16,13 +16,6 @@ LICENSE = (
     "of Babel (Unicode License); none of it is stored here."
 )
 
-# True of the weights stored on 23 November 2026; delete when they are made anew.
-SCOUT_HISTORY = (
-    "The stored weights are not of one uninterrupted run of this recipe. Until step 1,250 the schedule was that of a run "
-    "of 5,500 steps (its learning rate was up to 10 % higher); until step 2,250 the two line ends before a picture were "
-    "one token. A run of the recipe as it stands gives a model of the same kind, not the same bytes."
-)
-
 ABLATION_LAYERS = {
     "hybrid": "three chunked RoPE layers, then one global NoPE layer: Llama 4's pattern",
     "chunk-only": "four chunked RoPE layers, no global one",
@@ -70,16 +63,48 @@ def _training(folder: Path, command: str, provenance: dict) -> str:
     )
 
 
-def write_scout_card(folder: Path, figures: dict) -> None:
-    """Write `folder/README.md` for scout-proxy from its measurements."""
-    languages = _table(
-        ("domain", "NLL, nats a token", "unigram", "below unigram by"),
+INTRODUCTIONS = {
+    "scout-proxy": (
+        "A small Llama 4 Scout: the same classes, keys and calls. It is for learning how Scout works, not for use.",
+        "the multimodal class, 16 experts of which each token takes one, a shared expert, an expert layer in every block, "
+        "the pattern of three chunked RoPE layers and one global NoPE layer, QK-norm, temperature tuning, Scout's "
+        "`llama3` rope scaling with factor 16, the chat format, the special tokens by name, the processor with its tiles",
+    ),
+    "maverick-proxy": (
+        "A small Llama 4 Maverick: the same classes, keys and calls. It is for learning how Maverick differs from Scout, "
+        "not for use.",
+        "the multimodal class, 128 experts of which each token takes one, a shared expert, an expert layer in every "
+        "second block and a dense one between, no QK-norm, no rope scaling, the pattern of three chunked RoPE layers and "
+        "one global NoPE layer, temperature tuning, the chat format, the special tokens, the processor",
+    ),
+    "behemoth-proxy": (
+        "The largest of the proxies, after the one thing that is published of Behemoth's inside: 16 experts. It is the "
+        "teacher of the course's distillation, not a picture of Behemoth.",
+        "the classes and keys of Scout, 16 experts of which each token takes one, a shared expert. Where Behemoth has its "
+        "expert layers is not published; here every third block has one",
+    ),
+}
+
+
+def _baseline(figures: dict, name: str, domain: str) -> str:
+    return f"{figures[name][domain]:.2f}" if figures.get(name) else "not measured"
+
+
+def write_language_card(folder: Path, figures: dict) -> None:
+    """Write `folder/README.md` for scout-, maverick- or behemoth-proxy from its measurements."""
+    name = folder.name
+    introduction, keeps = INTRODUCTIONS[name]
+    config = _config(folder)
+    text, vision = config.text_config, config.vision_config
+    quality = _table(
+        ("domain", "NLL, nats a token", "unigram", "below unigram by", "dense twin of scout-proxy"),
         [
             (
                 domain,
                 f"{nll:.2f}",
                 f"{figures['unigram_nll'][domain]:.2f}",
                 _percent(1 - nll / figures["unigram_nll"][domain]),
+                _baseline(figures, "dense_twin_nll", domain),
             )
             for domain, nll in figures["nll"].items()
         ],
@@ -89,16 +114,24 @@ def write_scout_card(folder: Path, figures: dict) -> None:
         [(f"chat: {kind}", _percent(share)) for kind, share in figures["chat"].items()]
         + [(f"picture: {kind}", _percent(share)) for kind, share in figures["pictures"].items()],
     )
+    one_needle = figures["recall"]["one needle, by length and depth"]
+    depths = list(next(iter(one_needle.values())))
     recall = _table(
-        ("tokens between the start, where the fact stands, and the question", "right answers"),
-        [(length, _percent(share)) for length, share in figures["recall_by_length"].items()],
+        ("tokens", *(f"depth {depth}" for depth in depths)),
+        [(length, *(_percent(row[depth]) for depth in depths)) for length, row in one_needle.items()],
+    )
+    harder = figures["recall"]["by length"]
+    lengths = list(next(iter(harder.values())))
+    harder_recall = _table(
+        ("question", *(f"{length} tokens" for length in lengths)),
+        [(kind, *(_percent(row[length]) for length in lengths)) for kind, row in harder.items()],
     )
     routing = _table(
         (
-            "layer",
+            "expert layer",
             "load entropy",
             "busiest expert",
-            "dead experts",
+            "dead",
             "I(E;D) bits",
             "its null",
             "I(E;T) bits",
@@ -119,43 +152,47 @@ def write_scout_card(folder: Path, figures: dict) -> None:
         ],
     )
     fertility = ", ".join(f"{language} {tokens}" for language, tokens in figures["tokens_per_word"].items())
-    config = _config(folder)
-    text, vision = config.text_config, config.vision_config
-    card = f"""# scout-proxy
+    card = f"""# {name}
 
-A small Llama 4 Scout: the same classes, keys and calls, {_parameters(folder):,} parameters. It is for learning how
-Scout works, not for use.
+{introduction} {_parameters(folder):,} parameters.
 
-**Keeps** the multimodal class, 16 experts of which each token takes one, a shared expert, an expert layer in every
-block, the pattern of three chunked RoPE layers and one global NoPE layer, QK-norm, temperature tuning, Scout's `llama3`
-rope scaling with factor 16, the chat format, the special tokens by name, the processor with its tiles.
+**Keeps** {keeps}.
 
-**Shrinks** layers to {text.num_hidden_layers} (48), hidden size to {text.hidden_size} (5120), heads to
-{text.num_attention_heads} with {text.num_key_value_heads} key-value heads (40 and 8), head_dim to {text.head_dim} (128),
-expert width to {text.intermediate_size} (8192), vocabulary to {text.vocab_size:,} (202,048), chunk and floor_scale
-together to {text.attention_chunk_size} (8192), tiles to {vision.image_size} pixels with patches of {vision.patch_size}
-(336 and 14), the vision encoder to {vision.num_hidden_layers} layers of {vision.hidden_size} (34 of 1408). Digits are
-single tokens; Llama 4 groups up to three. Trained on rows of 256 tokens, four chunks.
+**Shrinks** layers to {text.num_hidden_layers} (48 in Scout and Maverick), hidden size to {text.hidden_size} (5120), heads
+to {text.num_attention_heads} with {text.num_key_value_heads} key-value heads (40 and 8), head_dim to {text.head_dim}
+(128), expert width to {text.intermediate_size} (8192), dense blocks' width to {text.intermediate_size_mlp} (16384),
+vocabulary to {text.vocab_size:,} (202,048), chunk and floor_scale together to {text.attention_chunk_size} (8192), tiles to
+{vision.image_size} pixels with patches of {vision.patch_size} (336 and 14), the vision encoder to
+{vision.num_hidden_layers} layers of {vision.hidden_size} (34 of 1408). Digits are single tokens; Llama 4 groups up to
+three. Trained on rows of 256 tokens, four chunks.
 
 ## Quality on held-out text
 
-No document of the held-out split was trained on. The unigram model knows the frequencies of the training split.
+No document of the held-out split was trained on. The unigram model knows the frequencies of the training split; the dense
+twin is scout-proxy with dense blocks of its active size, trained on the same text, without pictures, which leaves it more
+room for text.
 
-{languages}
+{quality}
 
 Exact means that greedy decoding writes the whole answer and stops by itself. The conversations and pictures are new
-draws; sums whose terms the training never showed.
+draws; sums whose terms the training never showed. One hop: the question names what its fact is about. Two hops: Eva has
+the key, the key is red, what color is the thing that Eva has? Other words: Eva lives in Lisbon, who comes from Portugal?
+A guess between the eight colors would be right in 12 %, between the four shapes or corners in 25 %.
 
 {skills}
 
-A fact, then held-out prose, then the question (training length 256):
+One fact among held-out prose, at a depth between the start (0) and the question (1); the training length is 256:
 
 {recall}
+
+Harder: one of six facts, two hops through three people, one of three people by other words; the facts anywhere:
+
+{harder_recall}
 
 ## Routing on the held-out split
 
 Entropy is normalized: 1 is perfect balance. I(E;D) is what an expert tells of the domain, I(E;T) of the token (tokens
-seen at least ten times); the null is the mean after shuffling the experts. Chance load is 1/16, 6 %.
+seen at least ten times); the null is the mean after shuffling the experts. Chance load is 1/{text.num_local_experts}.
 
 {routing}
 
@@ -165,22 +202,67 @@ Tokens for each word of a country name: {fertility}.
 
 ## What it can not do
 
-Anything beyond the kinds of questions above. It holds no knowledge of the world, does not reason, writes no sensible
-prose or code of its own, sees only plain shapes on plain ground, and was trained with pictures of one tile. Its balance
-loss (Switch, weight 0.01) is this course's choice: Meta's recipe is not published.
+Anything beyond the kinds of questions above, and those only as often as the tables say. It holds no knowledge of the
+world but in which country a few cities are and some words of 12 languages, does not reason, writes no sensible prose or
+code of its own, sees only plain shapes on plain ground, and was trained with pictures of one tile. Its balance loss
+(Switch, weight 0.01) is this course's choice: Meta's recipe is not published.
 
 ## How it was made
 
-{_training(folder, "python assets/recipes/train.py scout-proxy", figures["provenance"])}
-
-{SCOUT_HISTORY}
+{_training(folder, f"python assets/recipes/train.py {name}", figures["provenance"])}
 
 {LICENSE}
 """
     (folder / "README.md").write_text(card, encoding="utf-8")
 
 
-def write_ablation_card(folder: Path, figures: dict, provenance: dict) -> None:
+def write_small_card(folder: Path, kind: str, runs: dict, provenance: dict) -> None:
+    """Write `folder/README.md` for one of the three small models from what their logs say."""
+    about = {
+        "moe": "eight experts of which each token takes one, and a shared one, in every layer",
+        "dense-active": "dense blocks, with as many parameters as one token uses of small-moe",
+        "dense-total": "dense blocks, with as many parameters as all of small-moe",
+    }
+    quality = _table(
+        ("domain", *(f"small-{other}" for other in runs)),
+        [(domain, *(f"{run['nll'][domain]:.2f}" for run in runs.values())) for domain in runs[kind]["nll"]],
+    )
+    sizes = _table(
+        ("model", "parameters", "used by one token"),
+        [
+            (f"small-{other}", f"{run['total_parameters']:,}", f"{run['active_parameters']:,}")
+            for other, run in runs.items()
+        ],
+    )
+    steps = sorted(int(path.stem.removeprefix("step-")) for path in folder.glob("step-*.safetensors"))
+    kept = (
+        f"`step-00020.safetensors` and its like are the weights after {', '.join(f'{step:,}' for step in steps)} steps of "
+        "the same run, for notebook 04.\n\n"
+        if steps
+        else ""
+    )
+    text = _config(folder)
+    card = f"""# ablations/{folder.name}
+
+One of three small text-only models that differ in their feed-forward blocks alone: {about[kind]}.
+
+{sizes}
+
+Four layers, hidden {text.hidden_size}, {text.num_attention_heads} heads of {text.head_dim}, the tokenizer and the text of
+scout-proxy, rows of 128 tokens, tied embeddings. Held-out NLL in nats a token:
+
+{quality}
+
+{kept}It writes nothing sensible and answers no questions; it is for comparing training runs.
+
+{_training(folder, f"python assets/recipes/train.py ablations/{folder.name}", provenance)}
+
+{LICENSE}
+"""
+    (folder / "README.md").write_text(card, encoding="utf-8")
+
+
+def write_ablation_card(folder: Path, figures: dict) -> None:
     """Write `folder/README.md` for one ablation from its measurements."""
     kind, _, seed = folder.name.rpartition("-")
     text = _config(folder)
@@ -214,7 +296,7 @@ The fact at the start of longer and longer rows (trained to 128 words):
 It knows {text.vocab_size} words and one game, and can do nothing else. Whether it can tell facts apart across a chunk
 wall is what the last column says.
 
-{_training(folder, f"python assets/recipes/train.py ablations/{folder.name}", provenance)}
+{_training(folder, f"python assets/recipes/train.py ablations/{folder.name}", figures["provenance"])}
 
 {LICENSE}
 """

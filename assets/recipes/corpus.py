@@ -10,7 +10,9 @@ import ast
 import hashlib
 import random
 import sysconfig
+from collections import Counter
 from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 from pydoc_data.topics import topics
@@ -41,10 +43,44 @@ PEOPLE = (
     "Ada Alan Amy Anna Ben Bob Carl Clara Dan Dora Emma Eric Eva Fred Gina Hugo Ida Ivan Jack Jane Kim Kurt Lara Leo "
     "Lisa Luca Maria Max Mia Nina Noah Olga Omar Paul Rosa Ruth Sam Sara Tom Uma Vera Will Yara Zoe"
 ).split()
-CITIES = (
-    "Athens Berlin Boston Cairo Dakar Delhi Dublin Hanoi Havana Lagos Lima Lisbon London Lyon Madrid Manila Milan Nairobi "
-    "Oslo Paris Porto Prague Quito Riga Rome Seoul Sofia Sydney Tokyo Tunis Turin Vienna Warsaw Zurich"
-).split()
+# Where each city is: the one piece of knowledge of the world that the proxies learn beside the 12 languages.
+COUNTRY_OF = {
+    "Athens": "Greece",
+    "Berlin": "Germany",
+    "Boston": "America",
+    "Cairo": "Egypt",
+    "Dakar": "Senegal",
+    "Delhi": "India",
+    "Dublin": "Ireland",
+    "Hanoi": "Vietnam",
+    "Havana": "Cuba",
+    "Lagos": "Nigeria",
+    "Lima": "Peru",
+    "Lisbon": "Portugal",
+    "London": "England",
+    "Lyon": "France",
+    "Madrid": "Spain",
+    "Manila": "the Philippines",
+    "Milan": "Italy",
+    "Nairobi": "Kenya",
+    "Oslo": "Norway",
+    "Paris": "France",
+    "Porto": "Portugal",
+    "Prague": "Czechia",
+    "Quito": "Ecuador",
+    "Riga": "Latvia",
+    "Rome": "Italy",
+    "Seoul": "Korea",
+    "Sofia": "Bulgaria",
+    "Sydney": "Australia",
+    "Tokyo": "Japan",
+    "Tunis": "Tunisia",
+    "Turin": "Italy",
+    "Vienna": "Austria",
+    "Warsaw": "Poland",
+    "Zurich": "Switzerland",
+}
+CITIES = tuple(COUNTRY_OF)
 THINGS = (
     "apple arrow basket bell book boat bottle box bread bridge brush camera candle card chair clock coin cup door drum "
     "flag flower glass guitar hammer hat key kite knife lamp leaf map mirror needle paper pen piano ring rope ship shoe "
@@ -210,25 +246,92 @@ def draw_facts(rng: random.Random, count: int) -> list[tuple[str, str, str]]:
     return facts
 
 
+@dataclass(frozen=True)
+class Told:
+    """Statements, in the order in which they belong together, and what can be asked about them.
+
+    Each question is (question, answer, the indexes of the statements that it needs).
+    """
+
+    statements: list[str]
+    questions: list[tuple[str, str, tuple[int, ...]]]
+
+
+def tell(rng: random.Random, kind: str, count: int) -> Told:
+    """`count` facts of a kind.
+
+    'one hop': each question names what its fact is about. 'two hops': a person has a thing, the thing has a color, the
+    question names the person and asks for the color. 'other words': people live in cities, the question names a
+    country, so that it shares no word with the fact that answers it; which city is where must be known. The latter two
+    have the questions of one hop beside them.
+
+    Raises:
+        ValueError: unknown kind.
+    """
+    if kind == "one hop":
+        facts = draw_facts(rng, count)
+        return Told(
+            [statement for statement, _, _ in facts],
+            [(question, answer, (at,)) for at, (_, question, answer) in enumerate(facts)],
+        )
+    people = rng.sample(PEOPLE, count)
+    if kind == "two hops":
+        things, colors = rng.sample(THINGS, count), rng.sample(COLORS, count)
+        statements = [f"{person} has the {thing}." for person, thing in zip(people, things, strict=True)]
+        statements += [f"The {thing} is {color}." for thing, color in zip(things, colors, strict=True)]
+        questions = []
+        for at, (person, thing, color) in enumerate(zip(people, things, colors, strict=True)):
+            questions += [
+                (f"What color is the thing that {person} has?", color, (at, count + at)),
+                (f"What does {person} have?", thing, (at,)),
+                (f"What color is the {thing}?", color, (count + at,)),
+            ]
+        return Told(statements, questions)
+    if kind == "other words":
+        cities = [
+            rng.choice([city for city, at in COUNTRY_OF.items() if at == country])
+            for country in rng.sample(sorted(set(COUNTRY_OF.values())), count)
+        ]
+        statements = [f"{person} lives in {city}." for person, city in zip(people, cities, strict=True)]
+        questions = []
+        for at, (person, city) in enumerate(zip(people, cities, strict=True)):
+            questions += [
+                (f"Who comes from {COUNTRY_OF[city]}?", person, (at,)),
+                (f"Where does {person} live?", city, (at,)),
+            ]
+        return Told(statements, questions)
+    raise ValueError(f"There is no kind of question {kind!r}; use 'one hop', 'two hops' or 'other words'.")
+
+
+def _kind_and_count(rng: random.Random, most: int) -> tuple[str, int]:
+    kind = rng.choices(("one hop", "two hops", "other words"), (0.6, 0.2, 0.2))[0]
+    return kind, rng.randrange(1, most if kind == "one hop" else 4)
+
+
 def recall(rng: random.Random, filler: list[str]) -> Iterator[list[tuple[str, bool]]]:
-    """Facts among filler sentences, asked for later. Yields pieces (text, is_answer)."""
+    """Facts among filler sentences, asked for later, at any distance. Yields pieces (text, is_answer)."""
     while True:
-        facts = draw_facts(rng, rng.randrange(1, 7))
-        waiting, asked, pieces = list(facts), [], []
-        budget = rng.choice((150, 300, 500, 700))
+        told = tell(rng, *_kind_and_count(rng, most=7))
+        waiting, known, pieces = rng.sample(range(len(told.statements)), len(told.statements)), set(), []
+        budget, times_asked = rng.choice((150, 300, 500, 700)), Counter()
         while sum(len(text) for text, _ in pieces) < budget or waiting:
             dice = rng.random()
+            can_be_asked = [
+                (question, answer)
+                for question, answer, needs in told.questions
+                if known.issuperset(needs) and times_asked[question] < 3
+            ]
             if waiting and dice < 0.45:
-                fact = waiting.pop()
-                pieces.append((fact[0] + " ", False))
-                asked.append(fact)
-            elif asked and dice < 0.8:
-                _, question, value = rng.choice(asked)
-                pieces += [(question, False), (f" {value}.\n", True)]
+                known.add(waiting[-1])
+                pieces.append((told.statements[waiting.pop()] + " ", False))
+            elif can_be_asked and dice < 0.8:
+                question, answer = rng.choice(can_be_asked)
+                times_asked[question] += 1
+                pieces += [(question, False), (f" {answer}.\n", True)]
             else:
                 pieces.append((rng.choice(filler) + " ", False))
-        for _, question, value in rng.sample(facts, len(facts)):
-            pieces += [(question, False), (f" {value}.\n", True)]
+        for question, answer, _ in rng.sample(told.questions, min(len(told.questions), 6)):
+            pieces += [(question, False), (f" {answer}.\n", True)]
         yield pieces
 
 
@@ -247,57 +350,88 @@ def _days_and_months() -> list[tuple[str, str, str]]:
     return known
 
 
-def chat(rng: random.Random, held_out: bool) -> Iterator[list[dict[str, str]]]:
-    """Conversations for the chat template: messages of role system, user and assistant.
+LOOK_UP = {
+    "type": "function",
+    "function": {
+        "name": "look_up",
+        "description": "The code of a thing",
+        "parameters": {"type": "object", "properties": {"thing": {"type": "string"}}, "required": ["thing"]},
+    },
+}
 
-    Most questions can be answered from the prompt; the rest ask for sums or for words of the 12 languages.
+
+@dataclass(frozen=True)
+class Conversation:
+    """Messages of role system, user, assistant and tool for the chat template, and the tools it is to offer.
+
+    `kind` says where the answers come from: the prompt ('one hop', 'two hops', 'other words', 'repeat', 'name'), what
+    training taught ('sums', 'words in 12 languages', 'countries', 'greeting'), or a 'tool'.
     """
+
+    kind: str
+    messages: list[dict]
+    tools: list[dict] | None = None
+
+
+def _say(user: str, assistant: str) -> list[dict]:
+    return [{"role": "user", "content": user}, {"role": "assistant", "content": assistant}]
+
+
+def _asked_from_the_prompt(rng: random.Random) -> Conversation:
+    kind, count = _kind_and_count(rng, most=6)
+    told = tell(rng, kind, count)
+    statements = " ".join(rng.sample(told.statements, len(told.statements)))
+    # Of the kinds that have easier questions beside them, the first of each group is the one that gives the name.
+    step = len(told.questions) // count
+    hard = rng.sample(told.questions[::step], count)
+    questions = hard if step == 1 or rng.random() < 0.6 else rng.sample(told.questions, len(told.questions))
+    questions = questions[: rng.randrange(1, 4)]
+    if not set(questions) <= set(hard):
+        kind = "one hop"
+    in_system = rng.random() < 0.4
+    messages = [{"role": "system", "content": statements}] if in_system else []
+    for turn, (question, answer, _) in enumerate(questions):
+        messages += _say(question if in_system or turn else f"{statements} {question}", f"{answer}.")
+    return Conversation(kind, messages)
+
+
+def _tool_call(rng: random.Random) -> Conversation:
+    thing, code = rng.choice(THINGS), _number(rng)
+    call = {"type": "function", "function": {"name": "look_up", "arguments": {"thing": thing}}}
+    messages = [
+        {"role": "user", "content": f"What is the code of the {thing}?"},
+        {"role": "assistant", "content": "", "tool_calls": [call]},
+        {"role": "tool", "content": code},
+        {"role": "assistant", "content": f"{code}."},
+    ]
+    return Conversation("tool", messages, [LOOK_UP])
+
+
+def chat(rng: random.Random, held_out: bool) -> Iterator[Conversation]:
+    """Conversations for the chat template, most of them answerable from the prompt."""
     words = _days_and_months()
-    greetings = (("Hello!", "Hello! How can I help you?"), ("Hi!", "Hello! How can I help you?"))
     while True:
-        messages: list[dict[str, str]] = []
-        kind = rng.random()
-        if kind < 0.55:
-            facts = draw_facts(rng, rng.randrange(1, 6))
-            told = " ".join(fact[0] for fact in facts)
-            in_system = rng.random() < 0.4
-            if in_system:
-                messages.append({"role": "system", "content": told})
-            for turn, (_, question, value) in enumerate(rng.sample(facts, rng.randrange(1, min(4, len(facts) + 1)))):
-                content = question if in_system or turn else f"{told} {question}"
-                messages += [
-                    {"role": "user", "content": content},
-                    {"role": "assistant", "content": f"{value}."},
-                ]
-        elif kind < 0.68:
-            for _ in range(rng.randrange(1, 4)):
-                left, right = _sum(rng, held_out)
-                messages += [
-                    {"role": "user", "content": f"What is {left}?"},
-                    {"role": "assistant", "content": right},
-                ]
-        elif kind < 0.80:
-            for _ in range(rng.randrange(1, 3)):
-                word, language, translation = rng.choice(words)
-                messages += [
-                    {"role": "user", "content": f"Say {word} in {language}."},
-                    {"role": "assistant", "content": translation},
-                ]
-        elif kind < 0.90:
+        dice = rng.random()
+        if dice < 0.60:
+            yield _asked_from_the_prompt(rng)
+        elif dice < 0.69:
+            sums = [_sum(rng, held_out) for _ in range(rng.randrange(1, 4))]
+            yield Conversation("sums", [m for left, right in sums for m in _say(f"What is {left}?", right)])
+        elif dice < 0.79:
+            asked = rng.sample(words, rng.randrange(1, 3))
+            said = [m for word, tongue, answer in asked for m in _say(f"Say {word} in {tongue}.", answer)]
+            yield Conversation("words in 12 languages", said)
+        elif dice < 0.83:
+            city = rng.choice(CITIES)
+            yield Conversation("countries", _say(f"In which country is {city}?", f"{COUNTRY_OF[city]}."))
+        elif dice < 0.90:
             text = " ".join(rng.sample(THINGS + COLORS, rng.randrange(2, 5)))
-            messages += [
-                {"role": "user", "content": f"Repeat: {text}"},
-                {"role": "assistant", "content": text},
-            ]
-        elif kind < 0.96:
-            name = rng.choice(PEOPLE)
-            messages.append({"role": "system", "content": f"You are {name}."})
-            question = rng.choice(("Who are you?", "What is your name?"))
-            messages += [
-                {"role": "user", "content": question},
-                {"role": "assistant", "content": f"I am {name}."},
-            ]
+            yield Conversation("repeat", _say(f"Repeat: {text}", text))
+        elif dice < 0.94:
+            name, question = rng.choice(PEOPLE), rng.choice(("Who are you?", "What is your name?"))
+            system = {"role": "system", "content": f"You are {name}."}
+            yield Conversation("name", [system, *_say(question, f"I am {name}.")])
+        elif dice < 0.98:
+            yield _tool_call(rng)
         else:
-            said, answer = rng.choice(greetings)
-            messages += [{"role": "user", "content": said}, {"role": "assistant", "content": answer}]
-        yield messages
+            yield Conversation("greeting", _say(rng.choice(("Hello!", "Hi!")), "Hello! How can I help you?"))

@@ -8,6 +8,7 @@ import json
 import platform
 import random
 import sys
+from dataclasses import replace
 from datetime import date
 from itertools import islice
 from pathlib import Path
@@ -22,14 +23,16 @@ import transformers  # noqa: E402
 import cards  # noqa: E402
 import corpus  # noqa: E402
 import language_batches as lb  # noqa: E402
+import samples  # noqa: E402
 from llama4lab.assets import ASSETS, write_manifest  # noqa: E402
 from llama4lab.checkpoints import known_proxies, load_checkpoint  # noqa: E402
 from llama4lab.dispatch import sorted_dispatch  # noqa: E402
 from llama4lab.recall import CHANCE, needle_rows, recall_accuracy  # noqa: E402
 from llama4lab.routing import record_routing  # noqa: E402
-from train import held_out_nll  # noqa: E402
+from train import LANGUAGE_MODELS, SMALL_BATCH, held_out_nll  # noqa: E402
 
 MEASUREMENTS = ASSETS / "measurements"
+SMALL_BATCH_TOKENS = SMALL_BATCH[0] * SMALL_BATCH[1]
 
 
 def provenance() -> dict[str, str | int]:
@@ -41,25 +44,6 @@ def provenance() -> dict[str, str | int]:
         "transformers": transformers.__version__,
         "python": platform.python_version(),
     }
-
-
-def unigram_nll(train: lb.Rows, held: lb.Rows, vocabulary: int) -> float:
-    """Nats a held-out token under the training tokens' frequencies (add one), by the same weights as the model's."""
-    counts = np.bincount(train.tokens.ravel(), weights=train.weights.ravel().astype(float), minlength=vocabulary) + 1
-    surprise = -np.log(counts / counts.sum())[held.tokens[:, 1:]]
-    weights = held.weights[:, 1:].astype(float)
-    return float((surprise * weights).sum() / weights.sum())
-
-
-def held_out_samples(tokenizer, train: dict[str, lb.Rows], held: dict[str, lb.Rows], count: int = 8) -> dict[str, dict]:
-    """Labeled texts for notebooks and tests, so that they do not depend on the reader's Python, and their unigram NLL."""
-    samples = {}
-    for domain, rows in held.items():
-        texts = [tokenizer.decode(row.astype(np.int64)).strip("\ufffd") for row in rows.tokens[:count]]
-        ids = [np.array(tokenizer(text, add_special_tokens=False)["input_ids"], dtype=np.int16) for text in texts]
-        flat = lb.Rows(np.concatenate(ids)[None], np.ones((1, sum(map(len, ids))), dtype=np.float16))
-        samples[domain] = {"unigram_nll": round(unigram_nll(train[domain], flat, len(tokenizer)), 4), "texts": texts}
-    return samples
 
 
 def exact_answers(model: torch.nn.Module, rows: list[tuple[np.ndarray, np.ndarray]], pad: int, **inputs) -> list[bool]:
@@ -88,25 +72,15 @@ def exact_answers(model: torch.nn.Module, rows: list[tuple[np.ndarray, np.ndarra
 
 
 def chat_accuracy(model, tokenizer, conversations: int = 256) -> dict[str, float]:
-    """Exact answers on unseen conversations, by what the question is about."""
+    """Exact answers on unseen conversations, by where the answers come from (`corpus.Conversation.kind`)."""
     rng = random.Random(20_000)
-    kinds: dict[str, list] = {"from the prompt": [], "sums": [], "words in 12 languages": [], "repeat": [], "other": []}
-    for messages in islice(corpus.chat(rng, held_out=True), conversations * 6):
-        asked = next(message["content"] for message in messages if message["role"] == "user")
-        if asked.startswith("Say "):
-            kind = "words in 12 languages"
-        elif asked.startswith("Repeat: "):
-            kind = "repeat"
-        elif asked.startswith("What is ") and asked[8].isdigit():
-            kind = "sums"
-        elif asked.startswith(("Hello", "Hi")) or messages[0]["content"].startswith("You are"):
-            kind = "other"
-        else:
-            kind = "from the prompt"
-        if len(kinds[kind]) < conversations:
-            kinds[kind].append(lb.encode_chat(messages, tokenizer))
+    kinds: dict[str, list] = {}
+    for conversation in islice(corpus.chat(rng, held_out=True), conversations * 6):
+        rows = kinds.setdefault(conversation.kind, [])
+        if len(rows) < conversations:
+            rows.append(lb.encode_chat(conversation, tokenizer))
     pad = tokenizer.pad_token_id
-    return {kind: float(np.mean(exact_answers(model, rows, pad))) for kind, rows in kinds.items() if rows}
+    return {kind: float(np.mean(exact_answers(model, rows, pad))) for kind, rows in sorted(kinds.items())}
 
 
 def picture_accuracy(model, processor, pictures: int = 400) -> dict[str, float]:
@@ -115,9 +89,10 @@ def picture_accuracy(model, processor, pictures: int = 400) -> dict[str, float]:
     images, rows, kinds = [], [], []
     expanded = lb.one_tile_tokens(processor)
     for _ in range(pictures):
-        image, messages, asked = lb.picture_messages(rng)
+        image, conversation, asked = lb.picture_conversation(rng)
         images.append(image)
-        rows.append(lb.encode_chat(messages[:2], processor.tokenizer, expanded))
+        first_turn = replace(conversation, messages=conversation.messages[:2])
+        rows.append(lb.encode_chat(first_turn, processor.tokenizer, expanded))
         kinds.append(asked[0])
     tiles = processor.image_processor(images, return_tensors="pt")["pixel_values"].to(model.dtype)
     verdicts = exact_answers(model, rows, processor.tokenizer.pad_token_id, pixel_values=tiles)
@@ -127,28 +102,37 @@ def picture_accuracy(model, processor, pictures: int = 400) -> dict[str, float]:
     }
 
 
-def prompt_recall(model, tokenizer, lengths=(128, 256, 512, 1024, 2048), count: int = 48) -> dict[str, float]:
-    """Share of right answers to one question about a fact `length` tokens back among held-out prose."""
-    text = corpus.prose_and_code(held_out=True)["prose"]
-    filler = tokenizer("\n\n".join(text), add_special_tokens=False)["input_ids"]
-    result = {}
-    for length in lengths:
-        rng, rows = random.Random(length), []
-        for _ in range(count):
-            statement, question, answer = corpus.draw_facts(rng, 1)[0]
-            start = rng.randrange(len(filler) - length)
-            fact = [tokenizer.bos_token_id, *tokenizer(statement + " ", add_special_tokens=False)["input_ids"]]
-            ask = tokenizer(f"\n{question}", add_special_tokens=False)["input_ids"]
-            reply = tokenizer(f" {answer}.", add_special_tokens=False)["input_ids"]
-            body = filler[start : start + length - len(fact) - len(ask) - len(reply)]
-            ids = np.array([*fact, *body, *ask, *reply])
-            weights = np.zeros(len(ids))
-            weights[-len(reply) :] = lb.ANSWER_WEIGHT
-            rows.append((ids, weights))
-        size = max(1, 8192 // length)
-        verdicts = [v for at in range(0, count, size) for v in exact_answers(model, rows[at : at + size], 0)]
-        result[str(length)] = float(np.mean(verdicts))
-    return result
+def prompt_recall(model, tokenizer, length: int, rows: int, **needle) -> float:
+    """Share of exact answers to `rows` prompts of `needle_prompt`, in held-out prose."""
+    filler = samples.held_out_prose(tokenizer)
+    rng = random.Random(f"{length}-{needle}")
+    prompts = [samples.needle_prompt(rng, tokenizer, filler, length, **needle) for _ in range(rows)]
+    size = max(1, 8192 // length)
+    return float(np.mean([v for at in range(0, rows, size) for v in exact_answers(model, prompts[at : at + size], 0)]))
+
+
+RECALL_LENGTHS = (128, 256, 512, 1024, 2048)
+RECALL_DEPTHS = (0.0, 0.25, 0.5, 0.75, 1.0)
+
+
+def recall_in_prose(model, tokenizer, rows: int = 40) -> dict[str, dict]:
+    """One needle by length and depth; harder questions by length, their facts anywhere."""
+    one = {
+        str(length): {
+            str(depth): prompt_recall(model, tokenizer, length, rows, depth=depth, kind="one hop", count=1)
+            for depth in RECALL_DEPTHS
+        }
+        for length in RECALL_LENGTHS
+    }
+    harder = {
+        name: {
+            str(length): prompt_recall(model, tokenizer, length, 2 * rows, depth=None, kind=kind, count=count)
+            for length in RECALL_LENGTHS
+        }
+        for name, (kind, count) in samples.NEEDLE_KINDS.items()
+        if count > 1
+    }
+    return {"one needle, by length and depth": one, "by length": harder}
 
 
 def mutual_information(first: np.ndarray, second: np.ndarray) -> float:
@@ -191,8 +175,25 @@ def routing_figures(model, held: dict[str, lb.Rows], shuffles: int = 20) -> list
     return layers
 
 
-def evaluate_scout() -> None:
-    processor, model = load_checkpoint("scout-proxy")
+def baselines(tokenizer, train: dict[str, lb.Rows], held: dict[str, lb.Rows]) -> dict[str, dict[str, float] | None]:
+    """Held-out NLL of the unigram model and of the dense model with scout-proxy's active parameters.
+
+    The latter is a training run of its own (`train.py dense-twin`), of which only this figure is kept: it is read from
+    .work where that run was made here, and taken over from the last measurement otherwise.
+    """
+    unigram = {d: round(samples.unigram_nll(train[d], held[d], len(tokenizer)), 4) for d in held}
+    path = MEASUREMENTS / "dense-twin.json"
+    finished = ROOT / ".work" / "models" / "dense-twin"
+    if finished.exists():
+        log = cards.read_log(finished)
+        samples.write_json(path, {"provenance": provenance(), "steps": log[-1]["step"], "nll": log[-1]["held_out"]})
+    dense = json.loads(path.read_text(encoding="utf-8"))["nll"] if path.exists() else None
+    return {"unigram_nll": unigram, "dense_twin_nll": dense}
+
+
+def evaluate_language_model(name: str) -> None:
+    """Measure scout-, maverick- or behemoth-proxy and write its card."""
+    processor, model = load_checkpoint(name)
     tokenizer = processor.tokenizer
     train, held = lb.load_or_build_rows(tokenizer, ROOT / ".work")
     with sorted_dispatch(model):
@@ -200,16 +201,66 @@ def evaluate_scout() -> None:
     result = {
         "provenance": provenance(),
         "nll": nll,
-        "unigram_nll": {d: round(unigram_nll(train[d], held[d], len(tokenizer)), 4) for d in nll},
+        **baselines(tokenizer, train, held),
         "chat": chat_accuracy(model, tokenizer),
         "pictures": picture_accuracy(model, processor),
-        "recall_by_length": prompt_recall(model, tokenizer),
+        "recall": recall_in_prose(model, tokenizer),
         "routing": routing_figures(model, held),
         "tokens_per_word": cards.fertility(tokenizer),
     }
-    _write(MEASUREMENTS / "scout-proxy.json", result)
-    _write(MEASUREMENTS / "held_out_samples.json", held_out_samples(tokenizer, train, held))
-    cards.write_scout_card(ASSETS / "models" / "scout-proxy", result)
+    samples.write_json(MEASUREMENTS / f"{name}.json", result)
+    cards.write_language_card(ASSETS / "models" / name, result)
+
+
+def parameter_counts(model: torch.nn.Module) -> dict[str, int]:
+    """All parameters, and those that one token uses: of the routed experts as many as it chooses."""
+    experts = model.config.num_local_experts / model.config.num_experts_per_tok
+    counts = [(p.numel(), p.numel() / experts if ".experts." in n else p.numel()) for n, p in model.named_parameters()]
+    return {"total_parameters": sum(n for n, _ in counts), "active_parameters": round(sum(n for _, n in counts))}
+
+
+def evaluate_small_models() -> None:
+    """Enter the small models and what their logs say in small_models.json, and write their cards."""
+    runs = {}
+    for kind in ("moe", "dense-active", "dense-total"):
+        folder = ASSETS / "models" / "ablations" / f"small-{kind}"
+        _, model = load_checkpoint(f"ablations/small-{kind}")
+        lines = [line for line in cards.read_log(folder) if "held_out" in line]
+        runs[kind] = {
+            **parameter_counts(model),
+            "nll": lines[-1]["held_out"],
+            "curve": [
+                {
+                    "step": line["step"],
+                    "tokens": line["step"] * SMALL_BATCH_TOKENS,
+                    "nll": round(float(np.mean(list(line["held_out"].values()))), 4),
+                }
+                for line in lines
+            ],
+        }
+    samples.write_json(MEASUREMENTS / "small_models.json", {"provenance": provenance(), "runs": runs})
+    for kind in runs:
+        cards.write_small_card(ASSETS / "models" / "ablations" / f"small-{kind}", kind, runs, provenance())
+
+
+def record_balance() -> None:
+    """Gather the logs of the balance runs, which .work holds, in balance.json."""
+    runs = {}
+    for folder in sorted((ROOT / ".work" / "models" / "ablations").glob("balance-*")):
+        log = cards.read_log(folder)
+        runs[folder.name.removeprefix("balance-")] = {
+            "step": [line["step"] for line in log],
+            "loss": [line["loss"][0] for line in log],
+            "busiest": [line["busiest"] for line in log],
+            "dead": [line["dead"] for line in log],
+            "held_out": log[-1]["held_out"],
+        }
+    if not runs:
+        sys.exit(
+            "There are no balance runs in .work/models/ablations; make them with train.py ablations/balance-loss-0."
+        )
+    about = {"experts": 8, "tokens_per_batch": SMALL_BATCH_TOKENS, "layers": 4}
+    samples.write_json(MEASUREMENTS / "balance.json", {"provenance": provenance(), **about, "runs": runs})
 
 
 def recall_figures(model: torch.nn.Module, count: int = 64) -> dict[str, dict[str, dict[str, float]]]:
@@ -234,38 +285,36 @@ def recall_figures(model: torch.nn.Module, count: int = 64) -> dict[str, dict[st
     return figures
 
 
-def evaluate_ablations(names: list[str]) -> None:
-    """Measure the named ablations and enter them beside those already recorded."""
+def evaluate_attention_ablation(name: str) -> None:
+    """Measure the named ablation and enter it beside those already recorded."""
     path = MEASUREMENTS / "recall.json"
     recorded = json.loads(path.read_text(encoding="utf-8"))["models"] if path.exists() else {}
-    for name in names:
-        _, model = load_checkpoint(f"ablations/{name}")
-        recorded[name] = recall_figures(model)
-        cards.write_ablation_card(ASSETS / "models" / "ablations" / name, recorded[name], provenance())
-    models = {name: recorded[name] for name in sorted(recorded)}
-    _write(path, {"provenance": provenance(), "chance": CHANCE, "models": models})
-
-
-def _write(path: Path, result: dict) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    _, model = load_checkpoint(f"ablations/{name}")
+    recorded[name] = {"provenance": provenance(), **recall_figures(model)}
+    cards.write_ablation_card(ASSETS / "models" / "ablations" / name, recorded[name])
+    samples.write_json(path, {"chance": CHANCE, "models": {name: recorded[name] for name in sorted(recorded)}})
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("names", nargs="*", help="scout-proxy, ablations/NAME; all of them when none is given")
+    parser.add_argument("names", nargs="*", help="models, or balance for those runs; all models when none is given")
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
     names = options.names or known_proxies()
-    unknown = sorted(set(names) - set(known_proxies()))
+    unknown = sorted(set(names) - set(known_proxies()) - {"balance"})
     if unknown:
-        sys.exit(f"There is no model {unknown[0]!r}; give some of {', '.join(known_proxies())}.")
+        sys.exit(f"There is no model {unknown[0]!r}; give some of {', '.join(known_proxies())}, or balance.")
     torch.set_num_threads(options.threads)
-    if "scout-proxy" in names:
-        evaluate_scout()
-    ablations = [name.removeprefix("ablations/") for name in names if name.startswith("ablations/")]
-    if ablations:
-        evaluate_ablations(ablations)
+    for name in names:
+        variant = name.removeprefix("ablations/")
+        if name in LANGUAGE_MODELS:
+            evaluate_language_model(name)
+        elif variant != name and not variant.startswith("small-"):
+            evaluate_attention_ablation(variant)
+    if any(name.startswith("ablations/small-") for name in names):
+        evaluate_small_models()
+    if "balance" in names:
+        record_balance()
     write_manifest()
 
 

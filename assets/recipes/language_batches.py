@@ -18,7 +18,7 @@ from trainer import Batch
 
 ROW = 256  # tokens a row: the training length of the language proxies
 PROMPT_WEIGHT, ANSWER_WEIGHT = 0.3, 2.0  # what a prompt states cannot be predicted; what it answers can
-MIX = {"prose": 0.24, "code": 0.18, "languages": 0.12, "arithmetic": 0.08, "recall": 0.18, "chat": 0.20}
+MIX = {"prose": 0.27, "code": 0.17, "languages": 0.10, "arithmetic": 0.06, "recall": 0.19, "chat": 0.21}
 ASSISTANT = "<|header_start|>assistant<|header_end|>\n\n"
 
 
@@ -36,8 +36,8 @@ def build_tokenizer() -> PreTrainedTokenizerFast:
     rng = random.Random(0)
     sample = rng.sample(text["prose"], 1500) + [code[:8000] for code in rng.sample(text["code"], 120)]
     sample += itertools.islice(corpus.languages(rng), 3000)
-    for messages in itertools.islice(corpus.chat(rng, False), 6000):
-        sample += [message["content"] for message in messages]
+    for conversation in itertools.islice(corpus.chat(rng, False), 6000):
+        sample += [message["content"] for message in conversation.messages]
     return train_tokenizer(sample)
 
 
@@ -60,9 +60,9 @@ def encode_recall(pieces: list[tuple[str, bool]], tokenizer: PreTrainedTokenizer
     return _spans(text, tokenizer, answers)
 
 
-def encode_chat(messages: list[dict], tokenizer: PreTrainedTokenizerFast, picture_tokens: str = ""):
+def encode_chat(conversation: corpus.Conversation, tokenizer: PreTrainedTokenizerFast, picture_tokens: str = ""):
     """Token ids and weights of one conversation; the assistant's turns and their `<|eot|>` are what is learned."""
-    text = tokenizer.apply_chat_template(messages, tokenize=False)
+    text = tokenizer.apply_chat_template(conversation.messages, tools=conversation.tools, tokenize=False)
     if picture_tokens:
         text = text.replace("<|image|>", picture_tokens)
     answers, at = [], text.find(ASSISTANT)
@@ -121,7 +121,7 @@ def build_rows(tokenizer: PreTrainedTokenizerFast, held_out: bool, rows: dict[st
         "languages": _pack(plain(corpus.languages(rng)), rows["languages"]),
         "arithmetic": _pack(plain(corpus.arithmetic(rng, held_out)), rows["arithmetic"]),
         "recall": _pack((encode_recall(d, tokenizer) for d in corpus.recall(rng, filler)), rows["recall"]),
-        "chat": _pack((encode_chat(m, tokenizer) for m in corpus.chat(rng, held_out)), rows["chat"]),
+        "chat": _pack((encode_chat(c, tokenizer) for c in corpus.chat(rng, held_out)), rows["chat"]),
     }
 
 
@@ -168,8 +168,8 @@ def text_batch(rows: dict[str, Rows], step: int, seed: int, batch: int, length: 
     )
 
 
-def picture_messages(rng: random.Random):
-    """A picture and a conversation of one to three questions about it; the kinds of the questions in order."""
+def picture_conversation(rng: random.Random):
+    """A picture, a conversation of one to three questions about it, and the kinds of the questions in order."""
     image, questions = pictures.picture_with_questions(rng)
     chosen = rng.sample(questions, min(len(questions), rng.randrange(1, 4)))
     messages = []
@@ -180,7 +180,7 @@ def picture_messages(rng: random.Random):
             {"role": "user", "content": content},
             {"role": "assistant", "content": [{"type": "text", "text": answer}]},
         ]
-    return image, messages, [kind for kind, _, _ in chosen]
+    return image, corpus.Conversation("picture", messages), [kind for kind, _, _ in chosen]
 
 
 def one_tile_tokens(processor: ProcessorMixin) -> str:
@@ -192,10 +192,10 @@ def one_tile_tokens(processor: ProcessorMixin) -> str:
 def picture_batch(processor: ProcessorMixin, step: int, seed: int, batch: int, share: float) -> Batch:
     """`batch` drawn pictures with their conversations, padded on the right."""
     rng = random.Random(f"pictures-{seed}-{step}")
-    drawn = [picture_messages(rng) for _ in range(batch)]
+    drawn = [picture_conversation(rng) for _ in range(batch)]
     tiles = processor.image_processor([image for image, _, _ in drawn], return_tensors="pt")["pixel_values"]
     expanded = one_tile_tokens(processor)
-    rows = [encode_chat(messages, processor.tokenizer, expanded) for _, messages, _ in drawn]
+    rows = [encode_chat(conversation, processor.tokenizer, expanded) for _, conversation, _ in drawn]
     length = max(len(ids) for ids, _ in rows)
     tokens = np.full((batch, length), processor.tokenizer.pad_token_id, dtype=np.int64)
     weights = np.zeros((batch, length), dtype=np.float32)

@@ -14,8 +14,11 @@ import pictures
 PATCH = 6  # pixels; 8 x 8 patches a tile, 16 tokens after the pixel shuffle
 
 
-def scout_config(tokenizer: PreTrainedTokenizerFast) -> Llama4Config:
-    """Scout with every key of the real configuration; chunk and floor_scale shrink together, 8192 to 64."""
+def scout_config(tokenizer: PreTrainedTokenizerFast, **text_changes) -> Llama4Config:
+    """Scout with every key of the real configuration; chunk and floor_scale shrink together, 8192 to 64.
+
+    `text_changes` replace or add keys of the text configuration.
+    """
     ids = tokenizer.convert_tokens_to_ids
     stop = [ids("<|end_of_text|>"), ids("<|eom|>"), ids("<|eot|>")]
     text = {
@@ -60,7 +63,7 @@ def scout_config(tokenizer: PreTrainedTokenizerFast) -> Llama4Config:
         "use_cache": True,
         "use_qk_norm": True,
         "vocab_size": len(tokenizer),
-    }
+    } | text_changes
     vision = {
         "attention_dropout": 0.0,
         "hidden_act": "gelu",
@@ -90,6 +93,68 @@ def scout_config(tokenizer: PreTrainedTokenizerFast) -> Llama4Config:
         image_token_index=ids("<|patch|>"),
         tie_word_embeddings=False,
     )
+
+
+def maverick_config(tokenizer: PreTrainedTokenizerFast) -> Llama4Config:
+    """Maverick where it differs from Scout: 128 experts in every second layer, no QK-norm, no rope scaling."""
+    return scout_config(
+        tokenizer,
+        num_local_experts=128,
+        intermediate_size=32,
+        interleave_moe_layer_step=2,
+        moe_layers=[1, 3],
+        use_qk_norm=False,
+        max_position_embeddings=4096,
+        rope_parameters={"rope_type": "default", "rope_theta": 500000.0},
+    )
+
+
+def behemoth_config(tokenizer: PreTrainedTokenizerFast) -> Llama4Config:
+    """A larger model of the same family with Behemoth's 16 experts; the rest of Behemoth's shape is not published.
+
+    Six layers, every third an expert layer, about three times the active parameters of scout-proxy.
+    """
+    return scout_config(
+        tokenizer,
+        hidden_size=192,
+        num_hidden_layers=6,
+        intermediate_size=192,
+        intermediate_size_mlp=1024,
+        interleave_moe_layer_step=3,
+        moe_layers=[2, 5],
+        no_rope_layers=[1, 1, 1, 0, 1, 1],
+    )
+
+
+def dense_twin_config(tokenizer: PreTrainedTokenizerFast) -> Llama4Config:
+    """scout-proxy with a dense block as wide as its shared and one routed expert together: equal active parameters."""
+    return scout_config(tokenizer, moe_layers=[], intermediate_size_mlp=2 * 192)
+
+
+SMALL_WIDTH, SMALL_EXPERTS = 48, 8
+
+
+def small_config(tokenizer: PreTrainedTokenizerFast, kind: str) -> Llama4TextConfig:
+    """Three text-only models for comparisons that need many runs.
+
+    moe: eight experts in every layer. dense-active: as many parameters as one token uses of it. dense-total: as many as
+    all of it has.
+    """
+    width = {"moe": 2, "dense-active": 2, "dense-total": 1 + SMALL_EXPERTS}[kind] * SMALL_WIDTH
+    text = scout_config(
+        tokenizer,
+        hidden_size=48,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        num_local_experts=SMALL_EXPERTS,
+        intermediate_size=SMALL_WIDTH,
+        intermediate_size_mlp=width,
+        moe_layers=[0, 1, 2, 3] if kind == "moe" else [],
+        max_position_embeddings=4096,
+        rope_parameters={"rope_type": "default", "rope_theta": 500000.0},
+        tie_word_embeddings=True,
+    ).text_config
+    return text
 
 
 def ablation_config(kind: str, vocabulary: int) -> Llama4TextConfig:

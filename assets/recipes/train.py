@@ -1,4 +1,6 @@
-"""Make the models of assets/models:  python assets/recipes/train.py scout-proxy | ablations/KIND-SEED
+"""Make the models of assets/models:  python assets/recipes/train.py NAME
+
+NAME: scout-proxy, maverick-proxy, behemoth-proxy, dense-twin, ablations/KIND-SEED; an unknown one lists them all.
 
 An interrupted run continues where it stopped. Work in progress lies in .work/, the finished model in assets/models/.
 """
@@ -8,6 +10,8 @@ import ctypes
 import shutil
 import sys
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -15,30 +19,77 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / "notebooks"), str(ROOT / "assets" / "recipes")]
 
 import torch  # noqa: E402
+from safetensors.torch import save_file  # noqa: E402
 from transformers import Llama4ForCausalLM, Llama4ForConditionalGeneration, logging  # noqa: E402
 
 import language_batches  # noqa: E402
 import recall_batches  # noqa: E402
 from llama4lab.recall import follower_table, needle_rows, recall_accuracy  # noqa: E402
-from proxies import ablation_config, build_generation_config, build_processor, scout_config  # noqa: E402
+from proxies import (  # noqa: E402
+    ablation_config,
+    behemoth_config,
+    build_generation_config,
+    build_processor,
+    dense_twin_config,
+    maverick_config,
+    scout_config,
+    small_config,
+)
 from trainer import Schedule, TrainingError, initialize, train, weighted_nll  # noqa: E402
 
 ABLATIONS = ("chunk-only", "hybrid", "rope", "nope")
 PICTURES_EVERY = 3  # steps
 
 
+@dataclass(frozen=True)
+class LanguageModel:
+    """A recipe's configuration, number of optimizer steps, and whether it learns from pictures too."""
+
+    config: Callable
+    steps: int
+    pictures: bool = True
+
+
+LANGUAGE_MODELS = {
+    "scout-proxy": LanguageModel(scout_config, 4000),
+    "maverick-proxy": LanguageModel(maverick_config, 2000),
+    "behemoth-proxy": LanguageModel(behemoth_config, 2000),
+    "dense-twin": LanguageModel(dense_twin_config, 4000, pictures=False),
+}
+# Small models: the kind of their blocks and how their experts are balanced.
+SMALL_MODELS = {
+    "small-moe": ("moe", "loss"),
+    "small-dense-active": ("dense-active", "none"),
+    "small-dense-total": ("dense-total", "none"),
+    "balance-loss": ("moe", "loss"),
+    "balance-bias": ("moe", "bias"),
+    "balance-none": ("moe", "none"),
+}
+SMALL_STEPS, BALANCE_STEPS = 2000, 600
+SMALL_BATCH = (16, 128)  # rows, tokens a row
+KEPT_SHARES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.35, 0.5, 0.7, 0.85)  # of the steps; the tenth is the finished model
+# Runs of which the course keeps what they showed, not the weights: evaluate.py finds these in .work/models.
+NOT_STORED = ("dense-twin", "ablations/balance-")
+
+
+def known_recipes() -> list[str]:
+    """The names that this command takes."""
+    small = [f"ablations/{name}" + "-SEED" * name.startswith("balance-") for name in SMALL_MODELS]
+    return [*LANGUAGE_MODELS, *small, *(f"ablations/{kind}-SEED" for kind in ABLATIONS)]
+
+
 def keep_freed_memory() -> None:
     """Let glibc keep what tensors free instead of returning it to the system.
 
-    Training frees and asks again for the same megabytes at every step; without this a quarter of the time went into
-    page faults.
+    Training frees and asks again for the same megabytes at every step; without this a tenth of the time went into page
+    faults.
     """
     if sys.platform == "linux":
         libc = ctypes.CDLL(None)
         if hasattr(libc, "mallopt"):
-            trim_threshold, mmap_threshold, never = -1, -3, 2**31 - 1
-            libc.mallopt(trim_threshold, never)
-            libc.mallopt(mmap_threshold, 2**30)
+            trim_threshold, largest_number_of_mmaps = -1, -4
+            libc.mallopt(trim_threshold, 2**31 - 1)
+            libc.mallopt(largest_number_of_mmaps, 0)
 
 
 def held_out_nll(model, rows: dict, length: int = 256) -> dict[str, float]:
@@ -56,18 +107,24 @@ def held_out_nll(model, rows: dict, length: int = 256) -> dict[str, float]:
 
 
 def save(model, processor, target: Path, work: Path) -> None:
-    """Write the finished model, what prepares its inputs, and the log of its training."""
+    """Write the finished model in half precision, what prepares its inputs, and the log of its training."""
+    # Parameter by parameter: the vision encoder's complex rotation table, which is not stored, would lose its
+    # imaginary part in model.to(bfloat16).
+    for parameter in model.parameters():
+        parameter.data = parameter.data.to(torch.bfloat16)
+    model.config.dtype = torch.bfloat16
     model.save_pretrained(target)
     (target / "model.safetensors").chmod(0o644)
     processor.save_pretrained(target)
     shutil.copyfile(work / "log.jsonl", target / "training_log.jsonl")
 
 
-def train_scout(target: Path, work: Path, steps: int, device: str, seed: int, corpus_scale: int) -> None:
+def train_language_model(name: str, target: Path, work: Path, steps: int, device: str, seed: int, scale: int) -> None:
+    """One of LANGUAGE_MODELS: text of six domains, and for most of them pictures every third step."""
     tokenizer = language_batches.build_tokenizer()
     processor = build_processor(tokenizer)
-    rows, held = language_batches.load_or_build_rows(tokenizer, work.parent, corpus_scale)
-    config = scout_config(tokenizer)
+    rows, held = language_batches.load_or_build_rows(tokenizer, work.parent, scale)
+    config = LANGUAGE_MODELS[name].config(tokenizer)
     model = Llama4ForConditionalGeneration(config)
     initialize(model, seed)
 
@@ -75,25 +132,53 @@ def train_scout(target: Path, work: Path, steps: int, device: str, seed: int, co
         # Short rows first: copying from the prompt appears sooner on them.
         batch, length = (32, 128) if step < steps * 5 // 16 else (16, 256)
         found = [language_batches.text_batch(rows, step, seed, batch, length)]
-        if step % PICTURES_EVERY == 0:
+        if LANGUAGE_MODELS[name].pictures and step % PICTURES_EVERY == 0:
             found.append(language_batches.picture_batch(processor, step, seed, batch=48, share=0.5))
         return found
 
     model = train(
         model,
         batches,
-        Schedule(steps=steps),
+        Schedule(steps=steps, floor=0.02),
         work,
         device=device,
         seed=seed,
         evaluate=partial(held_out_nll, rows=held),
     )
     model.generation_config = build_generation_config(config)
-    # The vision encoder's complex rotation table would lose its imaginary part on the way; it is not stored anyway.
-    for parameter in model.parameters():
-        parameter.data = parameter.data.to(torch.bfloat16)
-    model.config.dtype = torch.bfloat16
     save(model, processor, target, work)
+
+
+def train_small(name: str, target: Path, work: Path, steps: int, device: str, seed: int, scale: int) -> None:
+    """A small text-only language model: of `small-moe` the weights of nine earlier steps stay too, for notebook 04."""
+    kind, balance = SMALL_MODELS[name]
+    tokenizer = language_batches.build_tokenizer()
+    rows, held = language_batches.load_or_build_rows(tokenizer, work.parent, scale)
+    model = Llama4ForCausalLM(small_config(tokenizer, kind))
+    initialize(model, seed)
+    kept = sorted({max(1, round(steps * share)) for share in KEPT_SHARES}) if name == "small-moe" else []
+    model = train(
+        model,
+        lambda step: [language_batches.text_batch(rows, step, seed, *SMALL_BATCH)],
+        Schedule(steps=steps, learning_rate=4e-3, warmup=50, balance=balance),
+        work,
+        device=device,
+        seed=seed,
+        evaluate=partial(held_out_nll, rows=held, length=128),
+        evaluate_every=100,
+        keep_at={step: partial(keep_weights, path=work / "kept" / f"step-{step:05d}.safetensors") for step in kept},
+    )
+    save(model, tokenizer, target, work)
+    for step in kept:
+        shutil.copyfile(work / "kept" / f"step-{step:05d}.safetensors", target / f"step-{step:05d}.safetensors")
+
+
+def keep_weights(model, path: Path) -> None:
+    """Write the weights of a model in training, in half precision."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    tied = set(model.all_tied_weights_keys)
+    weights = {name: value.to(torch.bfloat16).contiguous() for name, value in model.state_dict().items()}
+    save_file({name: value for name, value in weights.items() if name not in tied}, path, metadata={"format": "pt"})
 
 
 def train_ablation(kind: str, target: Path, work: Path, steps: int, device: str, seed: int) -> None:
@@ -135,7 +220,7 @@ def main() -> None:
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--seed", type=int, default=0, help="of scout-proxy; an ablation's name ends in its seed")
-    parser.add_argument("--out", type=Path, default=ROOT / "assets" / "models")
+    parser.add_argument("--out", type=Path, help="default assets/models, for runs that are only measured .work/models")
     parser.add_argument("--work", type=Path, default=ROOT / ".work")
     parser.add_argument("--corpus-scale", type=int, default=1, help="divide the corpus by this, for a trial")
     options = parser.parse_args()
@@ -143,16 +228,25 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     logging.set_verbosity_error()
     logging.disable_progress_bar()
-    target, work = options.out / options.name, options.work / options.name
+    out = options.out or (
+        options.work / "models" if options.name.startswith(NOT_STORED) else ROOT / "assets" / "models"
+    )
+    target, work = out / options.name, options.work / options.name
     family, _, variant = options.name.partition("/")
     kind, _, seed = variant.rpartition("-")
-    if options.name == "scout-proxy":
-        train_scout(target, work, options.steps or 4000, options.device, options.seed, options.corpus_scale)
+    if options.name in LANGUAGE_MODELS:
+        steps = options.steps or LANGUAGE_MODELS[options.name].steps
+        train_language_model(options.name, target, work, steps, options.device, options.seed, options.corpus_scale)
+    elif family == "ablations" and variant in SMALL_MODELS:
+        steps = options.steps or SMALL_STEPS
+        train_small(variant, target, work, steps, options.device, options.seed, options.corpus_scale)
+    elif family == "ablations" and kind in SMALL_MODELS and seed.isdigit():
+        steps = options.steps or BALANCE_STEPS
+        train_small(kind, target, work, steps, options.device, int(seed), options.corpus_scale)
     elif family == "ablations" and kind in ABLATIONS and seed.isdigit():
         train_ablation(kind, target, work, options.steps or 9000, options.device, int(seed))
     else:
-        kinds = ", ".join(f"ablations/{kind}-SEED" for kind in ABLATIONS)
-        raise TrainingError(f"There is no recipe for {options.name!r}; known are scout-proxy, {kinds}.")
+        raise TrainingError(f"There is no recipe for {options.name!r}; known are {', '.join(known_recipes())}.")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""One training loop for every proxy: sorted dispatch, a balance loss, resumable, its log as JSON lines.
+"""One training loop for every proxy: sorted dispatch, balanced experts, resumable, its log as JSON lines.
 
 The batch of a step depends on the seed and the step alone, so an interrupted run continues on the curve it left.
 """
@@ -8,16 +8,20 @@ import math
 import shutil
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from accelerate import Accelerator
 from accelerate.utils import set_seed
-from torch.nn.functional import cross_entropy, one_hot
+from torch.nn import LinearCrossEntropyOptions
+from torch.nn.functional import cross_entropy, linear_cross_entropy
 from transformers import PreTrainedModel
 from transformers.models.llama4.modeling_llama4 import Llama4TextExperts, Llama4TextMoe, Llama4VisionModel
 
+import training_attention
+from balance import Balance
 from llama4lab.dispatch import sorted_dispatch
 
 RESIDUAL_OUTPUTS = ("o_proj", "down_proj", "fc2")
@@ -42,6 +46,7 @@ class Schedule:
     betas: tuple[float, float] = (0.9, 0.98)
     weight_decay: float = 0.01
     clip: float = 1.0
+    balance: str = "loss"  # or "bias" or "none"
     balance_weight: float = 0.01
 
     def factor(self, step: int) -> float:
@@ -88,24 +93,33 @@ def initialize(model: PreTrainedModel, seed: int) -> None:
                     weights.copy_(torch.empty(weights.shape).normal_(0, module.scale, generator=generator))
 
 
-def balance_loss(router_logits: tuple[torch.Tensor, ...]) -> torch.Tensor:
-    """The Switch load-balancing loss (arXiv 2101.03961, eq. 4), averaged over layers; 1 is perfect balance.
-
-    Llama 4's sigmoid scores do not sum to 1, so P is the softmax of the logits. Each element is `[tokens, experts]`.
-    """
-    losses = []
-    for logits in router_logits:
-        experts = logits.shape[1]
-        load = one_hot(logits.argmax(dim=1), experts).float().mean(dim=0)
-        losses.append(experts * (load * logits.softmax(dim=1).mean(dim=0)).sum())
-    return torch.stack(losses).mean()
-
-
 def weighted_nll(logits: torch.Tensor, batch: Batch) -> torch.Tensor:
     """Mean negative log-likelihood in nats of the next token, by the batch's weights. `logits` [batch, seq, vocabulary]."""
     losses = cross_entropy(logits[:, :-1].flatten(0, 1), batch.input_ids[:, 1:].flatten(), reduction="none")
     weights = batch.weights[:, 1:].flatten()
     return (losses * weights).sum() / weights.sum()
+
+
+def nll_of_hidden_states(hidden: torch.Tensor, head: torch.Tensor, batch: Batch) -> torch.Tensor:
+    """`weighted_nll` of the logits `hidden @ head.T`, which are never all in memory at once.
+
+    Logits of a vocabulary much wider than the model cost more time to write and read than to compute. The library's
+    loss knows no weight a token, but few weights are different: one sum for each.
+
+    Args:
+        hidden: the final states, after the last norm, `[batch, seq, hidden]`.
+        head: the output embedding, `[vocabulary, hidden]`.
+        batch: token ids and weights, `[batch, seq]` both.
+    """
+    hidden, targets = hidden[:, :-1].flatten(0, 1), batch.input_ids[:, 1:].flatten()
+    weights = batch.weights[:, 1:].flatten()
+    total = hidden.new_zeros(())
+    for weight in weights[weights > 0].unique():
+        of_weight = weights == weight
+        total = total + weight * linear_cross_entropy(
+            hidden[of_weight], head, targets[of_weight], reduction="sum", options=LinearCrossEntropyOptions()
+        )
+    return total / weights.sum()
 
 
 def train(
@@ -120,6 +134,7 @@ def train(
     evaluate: Callable[[PreTrainedModel], dict[str, float]] | None = None,
     evaluate_every: int = 500,
     stop_after: int | None = None,
+    keep_at: dict[int, Callable[[PreTrainedModel], None]] | None = None,
 ) -> PreTrainedModel:
     """Train `model` in place and return it; continues from `work/checkpoint` where one is.
 
@@ -128,6 +143,7 @@ def train(
         work: folder for the checkpoint and `log.jsonl`.
         evaluate: held-out figures to log every `evaluate_every` steps.
         stop_after: leave off after this many steps of the schedule.
+        keep_at: what to do with the model after some steps, for checkpoints that are meant to stay.
 
     Raises:
         TrainingError: unknown or absent device, a checkpoint that cannot be read, no room to save one.
@@ -136,6 +152,7 @@ def train(
         raise TrainingError(f"--device must be cpu or cuda, not {device!r}.")
     if device == "cuda" and not torch.cuda.is_available():
         raise TrainingError("This machine has no CUDA device; use --device cpu.")
+    keep_at = keep_at or {}
     work.mkdir(parents=True, exist_ok=True)
     set_seed(seed)
     accelerator = Accelerator(cpu=device == "cpu")
@@ -144,43 +161,45 @@ def train(
         lr=schedule.learning_rate,
         betas=schedule.betas,
         weight_decay=schedule.weight_decay,
+        fused=True,
     )
     scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, schedule.factor)
     model, optimizer, scheduler = accelerator.prepare(model, optimizer, scheduler)
+    balance = Balance(model, schedule.balance, schedule.balance_weight)
+    accelerator.register_for_checkpointing(balance)
     first, seconds_before = _resume(accelerator, work)
+    text_model = getattr(model, "language_model", model)
+    text_model.set_attn_implementation(training_attention.NAME)
     model.train()
-    has_experts = any(isinstance(module, Llama4TextMoe) for module in model.modules())
     last = min(schedule.steps, stop_after or schedule.steps)
     tokens, started = 0, time.monotonic()
-    with open(work / "log.jsonl", "a", encoding="utf-8") as log:
+    has_experts = any(isinstance(module, Llama4TextMoe) for module in model.modules())
+    dispatch = sorted_dispatch(model) if has_experts else nullcontext()
+    with dispatch, open(work / "log.jsonl", "a", encoding="utf-8") as log:
         for step in range(first, last):
-            losses, balance = [], torch.zeros(())
+            losses = []
             for batch in batches_of_step(step):
                 batch = batch.to(accelerator.device)
                 pictures = {} if batch.pixel_values is None else {"pixel_values": batch.pixel_values}
-                if has_experts:
-                    with sorted_dispatch(model):
-                        output = model(
-                            input_ids=batch.input_ids, use_cache=False, output_router_logits=True, **pictures
-                        )
-                    balance = balance_loss(output.router_logits)
-                else:
-                    output = model(input_ids=batch.input_ids, use_cache=False, **pictures)
-                loss = weighted_nll(output.logits, batch)
+                output = model(
+                    input_ids=batch.input_ids, use_cache=False, logits_to_keep=1, output_hidden_states=True, **pictures
+                )
+                loss = nll_of_hidden_states(output.hidden_states[-1], model.get_output_embeddings().weight, batch)
                 losses.append(loss.item())
-                accelerator.backward(batch.share * (loss + schedule.balance_weight * balance))
+                accelerator.backward(batch.share * (loss + balance.loss()))
                 tokens += batch.input_ids.numel()
             accelerator.clip_grad_norm_(model.parameters(), schedule.clip)
             optimizer.step()
             scheduler.step()
             optimizer.zero_grad()
+            balance.after_step()
             done = step + 1
             if done % 25 == 0 or done == last:
                 seconds = time.monotonic() - started
-                line = {
-                    "step": done,
-                    "loss": [round(value, 4) for value in losses],
-                    "balance": round(balance.item(), 4),
+                line = {"step": done, "loss": [round(value, 4) for value in losses]}
+                if has_experts:
+                    line |= {"busiest": balance.busiest(), "dead": balance.dead()}
+                line |= {
                     "tokens_per_second": round(tokens / seconds),
                     "seconds": round(seconds_before + seconds),
                     "seconds_left": round(seconds / (done - first) * (last - done)),
@@ -192,8 +211,12 @@ def train(
                 log.write(json.dumps(line) + "\n")
                 log.flush()
                 print(json.dumps(line), flush=True)
+            if done in keep_at:
+                keep_at[done](model)
             if done % save_every == 0 or done == last:
                 _save(accelerator, work, done, seconds_before + time.monotonic() - started)
+    balance.remove()
+    text_model.set_attn_implementation("sdpa")
     return accelerator.unwrap_model(model).eval()
 
 

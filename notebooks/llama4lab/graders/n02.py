@@ -1,4 +1,4 @@
-"""Graders of notebook 02: routing, scaling, gradients, cost and balance."""
+"""Graders of notebook 02: scores, the block, gradients, routing along a text, cost."""
 
 from collections.abc import Callable
 
@@ -166,7 +166,68 @@ def grade_gradient_rows(answer: dict) -> str | None:
     return None
 
 
+def share_of_pairs(chosen: torch.Tensor, distance: int) -> float:
+    """Share of pairs of tokens of one text, `distance` apart, that have the same expert; chosen is `[texts, seq]`."""
+    return (chosen[:, distance:] == chosen[:, :-distance]).float().mean().item()
+
+
 @grader("02.4")
+def grade_share_at_distance(answer: Callable) -> str | None:
+    """share_at_distance(chosen, distance) -> share of pairs, `distance` apart in a text, that have one expert."""
+    chosen = torch.from_numpy(np.random.default_rng(32).integers(0, 3, (4, 14)))
+    given, distance = chosen.clone(), 3
+    found = answer(given, distance)
+    if isinstance(found, torch.Tensor) and found.numel() == 1:
+        found = found.item()
+    if not isinstance(found, int | float):
+        return "Return one number for all texts together."
+    if not torch.equal(given, chosen):
+        return "It changes `chosen`, which it was given; work without operations in place."
+    texts, seq = chosen.shape
+    flat, share = chosen.flatten(), share_of_pairs(chosen, distance)
+    pairs = texts * (seq - distance)
+    within = [share_of_pairs(chosen, d) * texts * (seq - d) for d in range(1, distance + 1)]
+    wrong_step = "but tokens `distance` apart have distance - 1 tokens between them: compare t with t + distance."
+    mistakes = {
+        "`roll` joins the end of each text to its start; compare only pairs that are both inside the text.": (
+            (chosen == chosen.roll(distance, dims=1)).float().mean()
+        ),
+        "It counts pairs across the border of two texts; cut along the last axis, not after flattening.": (
+            (flat[distance:] == flat[:-distance]).float().mean()
+        ),
+        f"A text of {seq} tokens has {seq - distance} such pairs, not {seq}: divide by the number of pairs.": (
+            share * pairs / (texts * seq)
+        ),
+        "This is the share of pairs whose experts differ; count those that are the same.": 1 - share,
+        "This is the number of pairs; divide it by how many pairs there are.": share * pairs,
+        "This is a percentage; return a share between 0 and 1.": 100 * share,
+        f"This is the share for {distance + 1} apart, {wrong_step}": share_of_pairs(chosen, distance + 1),
+        f"This is the share for {distance - 1} apart, {wrong_step}": share_of_pairs(chosen, distance - 1),
+        "It compares neighbors whatever the distance: it ignores `distance`.": share_of_pairs(chosen, 1),
+        "It counts all pairs up to this distance; only those exactly `distance` apart belong here.": (
+            sum(within) / (texts * sum(seq - d for d in range(1, distance + 1)))
+        ),
+        "It compares different texts; the tokens of a text lie along the last axis.": (
+            share_of_pairs(chosen.T.contiguous(), distance)
+        ),
+        "It asks whether the experts' numbers are close; experts are names, only equal ones count.": (
+            ((chosen[:, distance:] - chosen[:, :-distance]).abs() <= 1).float().mean()
+        ),
+        "It looks at the first text only.": share_of_pairs(chosen[:1], distance),
+    }
+    if abs(found - share) > 1e-6:
+        for sentence, value in mistakes.items():
+            if abs(found - float(value)) < 1e-6:
+                return sentence
+        return f"For experts drawn by a seed it gives {found:.4f}; the share of equal pairs is {share:.4f}."
+    for other_distance in (1, 5):
+        other = torch.from_numpy(np.random.default_rng(31).integers(0, 4, (3, 17)))
+        if abs(float(answer(other, other_distance)) - share_of_pairs(other, other_distance)) > 1e-6:
+            return "It is right for one input only; use the `chosen` and the `distance` that are given."
+    return None
+
+
+@grader("02.5")
 def grade_flops(answer: Callable) -> str | None:
     """flops_per_token(hidden, width, experts_run) -> FLOPs of the block for one token, the router left out."""
 
@@ -194,34 +255,3 @@ def grade_flops(answer: Callable) -> str | None:
         if answer(*changed) == found[2]:
             return f"The result does not depend on `{name}`: it ignores this argument."
     return "Count 2 operations for each weight of each expert that runs, the shared one included."
-
-
-@grader("02.5")
-def grade_max_violation(answer: Callable) -> str | None:
-    """max_violation(counts) -> how far the busiest expert is above its even share; counts is `[experts]`."""
-    counts = torch.tensor([10, 2, 3, 1])
-    found = answer(counts)
-    if isinstance(found, torch.Tensor) and found.numel() == 1:
-        found = found.item()
-    if not isinstance(found, int | float):
-        return "Return one number."
-    share = counts / counts.sum()
-    mistakes = {
-        "This is the busiest expert's share; divide by the even share 1/E and subtract 1.": share.max(),
-        "Subtract 1: a perfectly even load has violation 0, not 1.": share.max() * 4,
-        "This compares the idlest expert; take the largest count.": share.min() * 4 - 1,
-        "This is the distance from the even share, not in units of it; divide by 1/E.": share.max() - 0.25,
-        "This is the idlest expert's distance; take the largest count.": 1 - share.min() * 4,
-    }
-    for sentence, value in mistakes.items():
-        if abs(found - value.item()) < 1e-6:
-            return sentence
-    if abs(found - 1.5) > 1e-6:
-        return "For the counts 10, 2, 3, 1 the even share is 4, so the busiest expert is at 10/4 - 1 = 1.5."
-    others = [(torch.tensor([5, 5, 5, 5, 5]), 0.0), (torch.tensor([0, 9, 0]), 2.0)]
-    for other, expected in others:
-        if abs(float(answer(other)) - expected) > 1e-6:
-            return (
-                f"For the counts {other.tolist()} it should be {expected:g}; does it use the number of experts given?"
-            )
-    return None
