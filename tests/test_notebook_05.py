@@ -71,7 +71,10 @@ def test_the_gathered_way(notebook):
     [
         ("return torch.cat(outputs)[order.argsort()]", "return torch.cat(outputs)[order]"),
         ("torch.cat(list(outputs))[order.argsort()]", "torch.cat(list(outputs))[order]"),
-        ("routed_in = (winning.sigmoid()[:, :, None] * tokens[:, None])", "routed_in = tokens[:, None].repeat(1, 2, 1)"),
+        (
+            "routed_in = (winning.sigmoid()[:, :, None] * tokens[:, None])",
+            "routed_in = tokens[:, None].repeat(1, 2, 1)",
+        ),
         ("return (silu(gate) * up) @ down", "return (gate * silu(up)) @ down"),
         ("return moe.shared_expert(tokens) + routed_out", "return routed_out"),
         (".index_add_(0, token_of_row, rows)", ".index_put_((token_of_row,), rows)"),
@@ -98,7 +101,10 @@ def test_a_changed_dispatch_is_told_apart(change):
 
 
 def test_index_assignment_would_lose_rows_with_top_2_alone():
-    change = (".index_add_(0, token_of_row, rows)", ".index_put_((token_of_row,), rows + moe.shared_expert(tokens)[token_of_row])")
+    change = (
+        ".index_add_(0, token_of_row, rows)",
+        ".index_put_((token_of_row,), rows + moe.shared_expert(tokens)[token_of_row])",
+    )
     changed = build_namespace(change)
     gaps = []
     for top_k in (1, 2):

@@ -91,7 +91,9 @@ def grade_tokens_to_touch(answer: Callable) -> str | None:
         "It is one token short: `share` must be reached, so round up, not down.": lambda e, s: math.floor(exact(e, s)),
         "Rounding to the nearest number can fall short of `share`; round up.": lambda e, s: round(exact(e, s)),
         "It is one token more than needed.": lambda e, s: math.ceil(exact(e, s)) + 1,
-        "This counts as if no two tokens chose the same expert; some do, so it takes more.": lambda e, s: math.ceil(e * s),
+        "This counts as if no two tokens chose the same expert; some do, so it takes more.": lambda e, s: math.ceil(
+            e * s
+        ),
         "This is the number of touched experts, not of tokens.": lambda e, s: e * s,
         "Use 1 − share under the logarithm: what counts is the share of experts that are still missed.": lambda e, s: (
             math.ceil(math.log(s) / math.log(1 - 1 / e))
@@ -145,10 +147,16 @@ def grade_tokens_to_fill(answer: Callable) -> str | None:
         "This takes every weight to be one byte and one operation; use `bytes_per_weight`, and 2 operations.": (
             lambda e, f, b, w: e * f / b
         ),
-        "The balance is upside down: operations a second divided by bytes a second.": lambda e, f, b, w: e * b / f * w / 2,
-        "Larger weights need more rows, not fewer: multiply by `bytes_per_weight`.": lambda e, f, b, w: e * f / b / w / 2,
+        "The balance is upside down: operations a second divided by bytes a second.": lambda e, f, b, w: (
+            e * b / f * w / 2
+        ),
+        "Larger weights need more rows, not fewer: multiply by `bytes_per_weight`.": lambda e, f, b, w: (
+            e * f / b / w / 2
+        ),
         "Divide by 2, do not multiply: intensity is 2 rows / bytes_per_weight.": lambda e, f, b, w: e * f / b * w * 2,
-        "More experts need a larger batch, not a smaller one: multiply by `experts`.": lambda e, f, b, w: f / b * w / 2 / e,
+        "More experts need a larger batch, not a smaller one: multiply by `experts`.": lambda e, f, b, w: (
+            f / b * w / 2 / e
+        ),
     }
     for sentence, formula in mistakes.items():
         if is_it(formula):
@@ -215,7 +223,9 @@ def grade_placement(answer: Callable) -> str | None:
         if placed.shape == (devices, experts // devices):
             return "Return the device of each expert, `[experts]`, not the experts of each device."
         if placed.shape != (experts,):
-            return f"The result has shape {list(placed.shape)}; it should have one device for each of {experts} experts."
+            return (
+                f"The result has shape {list(placed.shape)}; it should have one device for each of {experts} experts."
+            )
         if placed.dtype.kind not in "iu":
             return "Devices are numbers: return integers."
         if placed.min() < 0 or placed.max() >= devices:
@@ -245,7 +255,9 @@ def grade_placement(answer: Callable) -> str | None:
         if np.array_equal(placed, np.arange(experts) % devices):
             return "It deals the experts out by number and does not look at the load."
         if np.array_equal(placed, dealt_forth_and_back(load, devices)):
-            return "Forth and back is fair to the ends, but does not look at the loads so far; one busy expert spoils it."
+            return (
+                "Forth and back is fair to the ends, but does not look at the loads so far; one busy expert spoils it."
+            )
         factor, reference = busiest(load, placed, devices), busiest(load, greedy_placement(load, devices), devices)
         if factor > 1.01 * reference:
             return (
