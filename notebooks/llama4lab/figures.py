@@ -112,6 +112,18 @@ def printable(token: str, font: FontProperties) -> str:
     return "".join(letter if ord(letter) in glyphs else "□" for letter in marked)
 
 
+def _sheet(width: float, height: float, title: str) -> tuple[Figure, Axes]:
+    """A figure without axes to draw on in points, from the top down, its title in the first 20 of them."""
+    fig = plt.figure(figsize=(MAX_WIDTH, height / 72), layout="none")
+    ax = fig.add_axes((0, 0, 1, 1))
+    ax.set_axis_off()
+    ax.set_xlim(-4, width + 4)
+    ax.set_ylim(height, 0)
+    if title:
+        ax.text(0, 11, title, fontsize=10, va="center")
+    return fig, ax
+
+
 def color_tokens(tokens: Sequence[str], experts: Sequence[int], number_of_experts: int = 16, title: str = "") -> Figure:
     """A sentence as boxes, one a token, in the color of the expert that took it, with the expert's number.
 
@@ -133,13 +145,7 @@ def color_tokens(tokens: Sequence[str], experts: Sequence[int], number_of_expert
         x += box_width + gap
     heading = 20.0 if title else 0.0
     height = (row + 1) * row_height + heading + 6
-    fig = plt.figure(figsize=(MAX_WIDTH, height / 72), layout="none")
-    ax = fig.add_axes((0, 0, 1, 1))
-    ax.set_axis_off()
-    ax.set_xlim(-4, width + 4)
-    ax.set_ylim(height, 0)  # points, from the top down
-    if title:
-        ax.text(0, 11, title, fontsize=10, va="center")
+    fig, ax = _sheet(width, height, title)
     for x, row, box_width, shown, expert in boxes:
         top = heading + 3 + row * row_height
         color = expert_color(expert, number_of_experts)
@@ -184,13 +190,7 @@ def color_token_paths(
         x += column_width + gap
     heading = 20.0 if title else 0.0
     height = (row + 1) * row_height + heading + 2
-    fig = plt.figure(figsize=(MAX_WIDTH, height / 72), layout="none")
-    ax = fig.add_axes((0, 0, 1, 1))
-    ax.set_axis_off()
-    ax.set_xlim(-4, width + 4)
-    ax.set_ylim(height, 0)  # points, from the top down
-    if title:
-        ax.text(0, 11, title, fontsize=10, va="center")
+    fig, ax = _sheet(width, height, title)
     for line in range(row + 1):
         for place, layer in enumerate(layers):
             y = heading + line * row_height + text_height + (place + 0.5) * cell_height
