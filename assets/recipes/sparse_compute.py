@@ -1,7 +1,7 @@
 """Measure notebook 05's blocks, library against sorted:  python assets/recipes/sparse_compute.py
 
 Writes assets/measurements/sparse_compute.json, from the functions of the notebook itself. One CPU thread, seconds that
-the thread spent on the CPU, calls of all functions interleaved, the fastest of each kept. About three minutes on an
+the thread spent on the CPU, calls of all functions interleaved, the fastest of each kept. About five minutes on an
 idle machine and 6 GB of memory; on a busy one it takes longer and caches are shared, so let it run alone.
 """
 
