@@ -42,7 +42,7 @@ def test_needles_end_in_their_question_and_hold_their_answer(tokenizer):
     for needle in needles:
         assert needle["prompt"].endswith("?") and needle["answer"].strip(" .") in needle["prompt"]
         ids = tokenizer(needle["prompt"] + needle["answer"], add_special_tokens=False)["input_ids"]
-        assert abs(len(ids) - needle["tokens"]) <= 4
+        assert abs(len(ids) - needle["tokens"]) <= 6  # pieces may join at the seams
 
 
 def test_a_needle_stands_at_its_depth(tokenizer):
