@@ -1,7 +1,6 @@
 """What notebooks read of the corpus is what the recipe makes of it."""
 
 import json
-import platform
 import random
 
 import numpy as np
@@ -24,9 +23,9 @@ def tokenizer():
 
 def test_corpus_is_rebuilt_byte_for_byte():
     rebuilt = samples.corpus_record()
-    if platform.python_version() == RECORD["python"]:
+    if corpus.python_build() == RECORD["python"]:
         assert rebuilt == RECORD
-    else:  # another Python carries another documentation; what does not come from it must be the same
+    else:  # another Python, or another build of it, carries another documentation; what does not come from it must be the same
         for split in ("train", "held_out"):
             for domain in ("arithmetic", "recall"):
                 assert rebuilt[split][domain] == RECORD[split][domain]
@@ -43,7 +42,7 @@ def test_needles_end_in_their_question_and_hold_their_answer(tokenizer):
     for needle in needles:
         assert needle["prompt"].endswith("?") and needle["answer"].strip(" .") in needle["prompt"]
         ids = tokenizer(needle["prompt"] + needle["answer"], add_special_tokens=False)["input_ids"]
-        assert abs(len(ids) - needle["tokens"]) <= 4
+        assert abs(len(ids) - needle["tokens"]) <= 6  # pieces may join at the seams
 
 
 def test_a_needle_stands_at_its_depth(tokenizer):

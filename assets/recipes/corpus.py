@@ -8,6 +8,7 @@ hash of their name, sums by a hash of their terms, generated documents by their 
 
 import ast
 import hashlib
+import platform
 import random
 import sysconfig
 from collections import Counter
@@ -108,16 +109,29 @@ def is_held_out(name: str) -> bool:
 
 
 def _standard_library_files() -> list[tuple[str, str]]:
+    """Name and source of each module of the running Python.
+
+    One of them, `_sysconfigdata...`, is written when Python is built: `python_build` tells two builds apart.
+    """
     root = Path(sysconfig.get_paths()["stdlib"])
     files = []
     for path in sorted(root.rglob("*.py")):
         name = path.relative_to(root).as_posix()
-        if SKIPPED_PACKAGES.isdisjoint(name.split("/")) and path.stat().st_size < 300_000:
+        folders = name.split("/")
+        # config-... belongs to the build, too, and names a folder of the machine that made it.
+        skipped = folders[0].startswith("config-") or not SKIPPED_PACKAGES.isdisjoint(folders)
+        if not skipped and path.stat().st_size < 300_000:
             try:
                 files.append((name, path.read_text(encoding="utf-8")))
             except UnicodeDecodeError:
                 continue  # a handful of files are in another encoding on purpose
     return files
+
+
+def python_build() -> str:
+    """Version of the running Python and a hash of the files that prose and code are taken from."""
+    digest = hashlib.sha256(repr((sorted(topics.items()), _standard_library_files())).encode())
+    return f"{platform.python_version()} {digest.hexdigest()[:16]}"
 
 
 def _docstrings(tree: ast.Module) -> Iterator[tuple[str, ast.Constant]]:

@@ -24,6 +24,7 @@ import cards  # noqa: E402
 import corpus  # noqa: E402
 import language_batches as lb  # noqa: E402
 import samples  # noqa: E402
+import training_attention  # noqa: E402
 from llama4lab.assets import ASSETS, write_manifest  # noqa: E402
 from llama4lab.checkpoints import known_proxies, load_checkpoint  # noqa: E402
 from llama4lab.dispatch import sorted_dispatch  # noqa: E402
@@ -132,7 +133,16 @@ def recall_in_prose(model, tokenizer, rows: int = 40) -> dict[str, dict]:
         for name, (kind, count) in samples.NEEDLE_KINDS.items()
         if count > 1
     }
-    return {"one needle, by length and depth": one, "by length": harder}
+    # The first chunk of 64 tokens ends here: what happens to a fact that the wall cuts in two?
+    around_a_wall = {
+        str(place): prompt_recall(model, tokenizer, 256, rows, depth=place / 234, kind="one hop", count=1)
+        for place in range(40, 80, 3)
+    }
+    return {
+        "one needle, by length and depth": one,
+        "by length": harder,
+        "one needle in 256 tokens, by about where it begins": around_a_wall,
+    }
 
 
 def mutual_information(first: np.ndarray, second: np.ndarray) -> float:
@@ -194,6 +204,7 @@ def baselines(tokenizer, train: dict[str, lb.Rows], held: dict[str, lb.Rows]) ->
 def evaluate_language_model(name: str) -> None:
     """Measure scout-, maverick- or behemoth-proxy and write its card."""
     processor, model = load_checkpoint(name)
+    model.language_model.set_attn_implementation(training_attention.NAME)
     tokenizer = processor.tokenizer
     train, held = lb.load_or_build_rows(tokenizer, ROOT / ".work")
     with sorted_dispatch(model):
@@ -290,6 +301,8 @@ def evaluate_attention_ablation(name: str) -> None:
     path = MEASUREMENTS / "recall.json"
     recorded = json.loads(path.read_text(encoding="utf-8"))["models"] if path.exists() else {}
     _, model = load_checkpoint(f"ablations/{name}")
+    # Long rows without padding: the library's chunk masks would be as large as the square of their length.
+    model.set_attn_implementation(training_attention.NAME)
     recorded[name] = {"provenance": provenance(), **recall_figures(model)}
     cards.write_ablation_card(ASSETS / "models" / "ablations" / name, recorded[name])
     samples.write_json(path, {"chance": CHANCE, "models": {name: recorded[name] for name in sorted(recorded)}})

@@ -7,7 +7,6 @@ pictures/ (drawings with questions), and corpus.json, which tells whether a rebu
 
 import hashlib
 import json
-import platform
 import random
 import sys
 from itertools import islice
@@ -35,7 +34,7 @@ def corpus_record() -> dict:
 
     Generated domains have no end: their first 500 documents stand for them.
     """
-    record = {"python": platform.python_version()}
+    record = {"python": corpus.python_build()}
     for split, held_out in (("train", False), ("held_out", True)):
         text = corpus.prose_and_code(held_out)
         documents = {

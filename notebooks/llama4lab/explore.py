@@ -1,8 +1,9 @@
-"""An explorer of routing: type a sentence, choose a layer, see which expert takes each token."""
+"""Explorers of routing: which expert takes each token of a sentence, and which tokens an expert takes."""
 
 from html import escape
 
 import ipywidgets as widgets
+import numpy as np
 import torch
 from transformers import PreTrainedTokenizerBase, ProcessorMixin
 
@@ -76,3 +77,72 @@ def explore_routing(
     layer.observe(lambda change: draw(), names="value")
     draw()
     return widgets.VBox([field, layer, picture])
+
+
+def in_context(
+    tokenizer: PreTrainedTokenizerBase, ids: torch.Tensor, taken: torch.Tensor, count: int = 8, around: int = 6
+) -> list[str]:
+    """Lines that show tokens in brackets, with `around` tokens of their text on each side.
+
+    Args:
+        ids: token ids `[texts, seq]`.
+        taken: True where a token is to be shown, `[texts, seq]`.
+        count: at most so many places, spread evenly over all that are taken.
+    """
+    places = taken.nonzero()
+    if not len(places):
+        return []
+    picked = np.unique(np.linspace(0, len(places) - 1, min(count, len(places))).round().astype(int))
+    lines = []
+    for text, place in places[torch.from_numpy(picked)].tolist():
+        row = ids[text]
+        start = max(0, place - around)
+        parts = (row[start:place], row[place : place + 1], row[place + 1 : place + 1 + around])
+        before, token, after = (tokenizer.decode(part.tolist()) for part in parts)
+        lines.append(f"{before}[{token}]{after}".replace("\n", "\u21b5"))
+    return lines
+
+
+def explore_experts(
+    tokenizer: PreTrainedTokenizerBase,
+    texts: dict[str, torch.Tensor],
+    layers: list[int],
+    chosen: np.ndarray,
+    experts: int,
+) -> widgets.VBox:
+    """Choose a layer and an expert: its load by domain, its most frequent tokens, and places where it took one.
+
+    Args:
+        texts: domain -> token ids `[texts, seq]`.
+        layers: numbers of the layers with experts.
+        chosen: the expert of each token, `[layers, tokens]`, in the order of `texts`.
+        experts: how many experts a layer has.
+    """
+    ids = torch.cat(list(texts.values()))  # [texts, seq]
+    domain_of_text = np.repeat(list(texts), [len(rows) for rows in texts.values()])
+    layer = widgets.Dropdown(options=[(f"layer {n}", place) for place, n in enumerate(layers)], description="Show:")
+    expert = widgets.BoundedIntText(value=0, min=0, max=experts - 1, description="Expert:")
+    picture = widgets.HTML()
+
+    def draw() -> None:
+        taken = torch.from_numpy(chosen[layer.value] == expert.value).view(ids.shape)
+        loads = []
+        for name in texts:
+            share = taken[torch.from_numpy(domain_of_text == name)].float().mean().item()
+            loads.append(f"{escape(name)} {experts * share:.2f}")
+        found, times = ids[taken].unique(return_counts=True)
+        most = times.argsort(descending=True, stable=True)[:12]
+        tokens = ", ".join(
+            f"{escape(repr(tokenizer.decode([token])))}&nbsp;{n}"
+            for token, n in zip(found[most].tolist(), times[most].tolist(), strict=True)
+        )
+        lines = "".join(f"<li>{escape(line)}</li>" for line in in_context(tokenizer, ids, taken, count=16))
+        picture.value = (
+            f"<p>Even shares: {', '.join(loads)}.</p><p>Most frequent of {len(found)} tokens: {tokens}</p>"
+            f'<ol style="font-family:monospace">{lines}</ol>'
+        )
+
+    layer.observe(lambda change: draw(), names="value")
+    expert.observe(lambda change: draw(), names="value")
+    draw()
+    return widgets.VBox([layer, expert, picture])
