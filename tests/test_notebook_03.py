@@ -98,10 +98,10 @@ def toy(notebook) -> tuple[dict, torch.Tensor]:
     return language, notebook["draw_batch"](language, np.random.default_rng(5), 0.5)[0]
 
 
-def block_gap(functions: dict, toy: tuple) -> float:
+def block_gap(functions: dict, toy: tuple, shared: bool = True) -> float:
     """Largest difference to `Llama4TextMoe` with weights large enough to show it."""
     language, tokens = toy
-    weights = functions["new_weights"](language, 3)
+    weights = functions["new_weights"](language, 3, shared=shared)
     weights["router"].data *= 30
     with torch.no_grad():
         output, logits, chosen = functions["moe_block"](tokens, weights)
@@ -111,8 +111,9 @@ def block_gap(functions: dict, toy: tuple) -> float:
     return (output.float() - expected).abs().max().item()
 
 
-def test_block_equals_the_library(notebook, toy):
-    assert block_gap(notebook, toy) < 1e-5
+@pytest.mark.parametrize("shared", [True, False])
+def test_block_equals_the_library(notebook, toy, shared):
+    assert block_gap(notebook, toy, shared) < 1e-5
 
 
 @pytest.mark.parametrize(
@@ -120,8 +121,9 @@ def test_block_equals_the_library(notebook, toy):
     [
         ('score = router_logits.sigmoid() if gate == "sigmoid" else', "score ="),
         ("routed_in = scores.T.unsqueeze(2) * tokens", "routed_in = (scores.T.unsqueeze(2) > 0) * tokens"),
-        ("silu(gate_part) * up_part", "silu(up_part) * gate_part"),
+        ("routed_out = (silu(gate_part) * up_part)", "routed_out = (silu(up_part) * gate_part)"),
         ("scatter(1, chosen, score.gather(1, chosen))", "add(score)"),
+        ("output = output + (silu(gate_part)", "output = (silu(gate_part)"),
     ],
     ids=lambda change: change[1],
 )
