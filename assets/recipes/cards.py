@@ -126,6 +126,11 @@ def write_language_card(folder: Path, figures: dict) -> None:
         ("question", *(f"{length} tokens" for length in lengths)),
         [(kind, *(_percent(row[length]) for length in lengths)) for kind, row in harder.items()],
     )
+    walls = figures["recall"]["one needle in 256 tokens, by about where it begins"]
+    around_a_wall = _table(
+        ("begins at about token", *walls),
+        [("right", *(_percent(share) for share in walls.values()))],
+    )
     routing = _table(
         (
             "expert layer",
@@ -184,6 +189,11 @@ A guess between the eight colors would be right in 12 %, between the four shapes
 One fact among held-out prose, at a depth between the start (0) and the question (1); the training length is 256:
 
 {recall}
+
+A fact takes about ten tokens. Where the end of a chunk cuts it in two (here the one after token 63), it may be lost,
+whatever the length: the two halves meet in no chunked layer. At depth 0.25 these lengths put the fact there.
+
+{around_a_wall}
 
 Harder: one of six facts, two hops through three people, one of three people by other words; the facts anywhere:
 

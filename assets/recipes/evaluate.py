@@ -133,7 +133,16 @@ def recall_in_prose(model, tokenizer, rows: int = 40) -> dict[str, dict]:
         for name, (kind, count) in samples.NEEDLE_KINDS.items()
         if count > 1
     }
-    return {"one needle, by length and depth": one, "by length": harder}
+    # The first chunk of 64 tokens ends here: what happens to a fact that the wall cuts in two?
+    around_a_wall = {
+        str(place): prompt_recall(model, tokenizer, 256, rows, depth=place / 234, kind="one hop", count=1)
+        for place in range(40, 80, 3)
+    }
+    return {
+        "one needle, by length and depth": one,
+        "by length": harder,
+        "one needle in 256 tokens, by about where it begins": around_a_wall,
+    }
 
 
 def mutual_information(first: np.ndarray, second: np.ndarray) -> float:
