@@ -23,6 +23,7 @@ import trainer
 import training_attention
 from balance import Balance, balance_loss
 from llama4lab.assets import ASSETS
+from llama4lab.parameters import count_active
 from llama4lab.recall import VOCABULARY, follower_table
 from proxies import ablation_config
 from trainer import Schedule, TrainingError, initialize, train
@@ -392,10 +393,7 @@ def test_behemoth_is_several_times_scout(processor):
     def active(name):
         config = train_recipes.LANGUAGE_MODELS[name].config(processor.tokenizer)
         with torch.device("meta"):
-            model = Llama4ForConditionalGeneration(config).language_model
-        experts = config.text_config.num_local_experts
-        weights = [(n, p.numel()) for n, p in model.named_parameters() if "embed_tokens" not in n]
-        return sum(count / (experts if ".experts." in n else 1) for n, count in weights)
+            return count_active(Llama4ForConditionalGeneration(config), embeddings=False)
 
     assert active("behemoth-proxy") > 3 * active("scout-proxy")
     # The dense twin stands beside scout-proxy because one token uses as much of both, but for the router.

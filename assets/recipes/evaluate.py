@@ -10,6 +10,7 @@ import random
 import sys
 from dataclasses import replace
 from datetime import date
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
@@ -28,6 +29,7 @@ import training_attention  # noqa: E402
 from llama4lab.assets import ASSETS, write_manifest  # noqa: E402
 from llama4lab.checkpoints import known_proxies, load_checkpoint  # noqa: E402
 from llama4lab.dispatch import sorted_dispatch  # noqa: E402
+from llama4lab.parameters import count_active, count_by_part  # noqa: E402
 from llama4lab.recall import CHANCE, needle_rows, recall_accuracy  # noqa: E402
 from llama4lab.routing import record_routing  # noqa: E402
 from train import LANGUAGE_MODELS, SMALL_BATCH, held_out_nll  # noqa: E402
@@ -103,9 +105,8 @@ def picture_accuracy(model, processor, pictures: int = 400) -> dict[str, float]:
     }
 
 
-def prompt_recall(model, tokenizer, length: int, rows: int, **needle) -> float:
-    """Share of exact answers to `rows` prompts of `needle_prompt`, in held-out prose."""
-    filler = samples.held_out_prose(tokenizer)
+def prompt_recall(model, tokenizer, filler: list[int], length: int, rows: int, **needle) -> float:
+    """Share of exact answers to `rows` prompts of `needle_prompt`, among the tokens of `filler`."""
     rng = random.Random(f"{length}-{needle}")
     prompts = [samples.needle_prompt(rng, tokenizer, filler, length, **needle) for _ in range(rows)]
     size = max(1, 8192 // length)
@@ -117,26 +118,20 @@ RECALL_DEPTHS = (0.0, 0.25, 0.5, 0.75, 1.0)
 
 
 def recall_in_prose(model, tokenizer, rows: int = 40) -> dict[str, dict]:
-    """One needle by length and depth; harder questions by length, their facts anywhere."""
+    """One needle in held-out prose, by length and depth; harder questions by length, their facts anywhere."""
+    ask = partial(prompt_recall, model, tokenizer, samples.held_out_prose(tokenizer))
     one = {
-        str(length): {
-            str(depth): prompt_recall(model, tokenizer, length, rows, depth=depth, kind="one hop", count=1)
-            for depth in RECALL_DEPTHS
-        }
+        str(length): {str(depth): ask(length, rows, depth=depth, kind="one hop", count=1) for depth in RECALL_DEPTHS}
         for length in RECALL_LENGTHS
     }
     harder = {
-        name: {
-            str(length): prompt_recall(model, tokenizer, length, 2 * rows, depth=None, kind=kind, count=count)
-            for length in RECALL_LENGTHS
-        }
+        name: {str(length): ask(length, 2 * rows, depth=None, kind=kind, count=count) for length in RECALL_LENGTHS}
         for name, (kind, count) in samples.NEEDLE_KINDS.items()
         if count > 1
     }
     # The first chunk of 64 tokens ends here: what happens to a fact that the wall cuts in two?
     around_a_wall = {
-        str(place): prompt_recall(model, tokenizer, 256, rows, depth=place / 234, kind="one hop", count=1)
-        for place in range(40, 80, 3)
+        str(place): ask(256, rows, depth=place / 234, kind="one hop", count=1) for place in range(40, 80, 3)
     }
     return {
         "one needle, by length and depth": one,
@@ -223,13 +218,6 @@ def evaluate_language_model(name: str) -> None:
     cards.write_language_card(ASSETS / "models" / name, result)
 
 
-def parameter_counts(model: torch.nn.Module) -> dict[str, int]:
-    """All parameters, and those that one token uses: of the routed experts as many as it chooses."""
-    experts = model.config.num_local_experts / model.config.num_experts_per_tok
-    counts = [(p.numel(), p.numel() / experts if ".experts." in n else p.numel()) for n, p in model.named_parameters()]
-    return {"total_parameters": sum(n for n, _ in counts), "active_parameters": round(sum(n for _, n in counts))}
-
-
 def evaluate_small_models() -> None:
     """Enter the small models and what their logs say in small_models.json, and write their cards."""
     runs = {}
@@ -238,7 +226,8 @@ def evaluate_small_models() -> None:
         _, model = load_checkpoint(f"ablations/small-{kind}")
         lines = [line for line in cards.read_log(folder) if "held_out" in line]
         runs[kind] = {
-            **parameter_counts(model),
+            "total_parameters": sum(count_by_part(model).values()),
+            "active_parameters": count_active(model),
             "nll": lines[-1]["held_out"],
             "curve": [
                 {

@@ -8,15 +8,15 @@ tokens a domain) and writes assets/measurements/olmoe_loads.json.
 import argparse
 import importlib
 import io
-import json
 import pickle
 import subprocess
 import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(ROOT / "notebooks")]
+sys.path[:0] = [str(ROOT / "notebooks"), str(ROOT / "assets" / "recipes")]
 
+import samples  # noqa: E402
 from llama4lab.assets import ASSETS, write_manifest  # noqa: E402
 
 COMMIT = "357454f4f647385839c0ff6b99a688dc7cd9c13f"
@@ -72,7 +72,7 @@ def main() -> None:
         "tokens_per_domain": sum(counts["arxiv"][0]) // TOP_K,
         "counts": {d: {str(n): row for n, row in zip(LAYERS, counts[d], strict=True)} for d in DOMAINS},
     }
-    OUTPUT.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    samples.write_json(OUTPUT, result)
     write_manifest()
 
 

@@ -6,7 +6,6 @@ assets/measurements/published_routing.json.
 """
 
 import argparse
-import pickle
 import sys
 from datetime import date
 from pathlib import Path
@@ -18,31 +17,21 @@ import numpy as np  # noqa: E402
 
 import samples  # noqa: E402
 from llama4lab.assets import ASSETS, write_manifest  # noqa: E402
+from olmoe_loads import COMMIT, DOMAINS, CountsUnpickler  # noqa: E402
 
-SOURCE = "https://github.com/allenai/OLMoE/tree/357454f4f647385839c0ff6b99a688dc7cd9c13f/scripts/routing_output"
+SOURCE = f"https://github.com/allenai/OLMoE/tree/{COMMIT}/scripts/routing_output"
 MODELS = {
     "Mixtral 8x7B": {"folder": "mistral", "experts": 8, "top_k": 2, "layers": [0, 7, 15], "layers_in_all": 32},
     "OLMoE 1B-7B": {"folder": "olmoe", "experts": 64, "top_k": 8, "layers": [0, 7, 15], "layers_in_all": 16},
 }
-DOMAINS = ("arxiv", "book", "c4", "github", "wikipedia")
 FREQUENT = 10  # occurrences below which a token, or a token in a domain, is left out
 SHUFFLES = 5
 
 
-class CountsUnpickler(pickle.Unpickler):
-    """Reads dictionaries of counts and nothing else: a pickle may otherwise run any code."""
+class TokenCountsUnpickler(CountsUnpickler):
+    """Reads the counts by token, too, which are dictionaries of counters."""
 
-    ALLOWED = {
-        ("collections", "Counter"),
-        ("collections", "defaultdict"),
-        ("numpy", "dtype"),
-        ("numpy.core.multiarray", "scalar"),
-    }
-
-    def find_class(self, module: str, name: str) -> object:
-        if (module, name) not in self.ALLOWED:
-            raise pickle.UnpicklingError(f"{module}.{name} has no place among counts; do not open this file.")
-        return super().find_class(module, name)
+    ALLOWED = CountsUnpickler.ALLOWED | {("collections", "defaultdict")}
 
 
 def read_counts(path: Path) -> list[dict] | None:
@@ -50,7 +39,7 @@ def read_counts(path: Path) -> list[dict] | None:
     if not path.exists() or not path.stat().st_size:
         return None
     with open(path, "rb") as stream:
-        return CountsUnpickler(stream).load()
+        return TokenCountsUnpickler(stream).load()
 
 
 def entropy(counts: np.ndarray) -> float:

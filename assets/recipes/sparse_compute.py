@@ -6,7 +6,6 @@ idle machine and 6 GB of memory; on a busy one it takes longer and caches are sh
 """
 
 import argparse
-import json
 import sys
 from functools import partial
 from pathlib import Path
@@ -16,6 +15,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "notebooks"), str(ROOT / "assets" / "recip
 
 import torch  # noqa: E402
 
+import samples  # noqa: E402
 from evaluate import provenance  # noqa: E402
 from llama4lab.assets import ASSETS, write_manifest  # noqa: E402
 from tests.notebook_functions import functions_of  # noqa: E402
@@ -70,7 +70,7 @@ def main() -> None:
         "width": 512,
         "blocks": blocks,
     }
-    OUTPUT.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    samples.write_json(OUTPUT, result)
     write_manifest()
 
 

@@ -18,7 +18,7 @@ from accelerate.utils import set_seed
 from torch.nn import LinearCrossEntropyOptions
 from torch.nn.functional import cross_entropy, linear_cross_entropy
 from transformers import PreTrainedModel
-from transformers.models.llama4.modeling_llama4 import Llama4TextExperts, Llama4TextMoe, Llama4VisionModel
+from transformers.models.llama4.modeling_llama4 import Llama4TextExperts, Llama4VisionModel
 
 import training_attention
 from balance import Balance
@@ -173,7 +173,7 @@ def train(
     model.train()
     last = min(schedule.steps, stop_after or schedule.steps)
     tokens, started = 0, time.monotonic()
-    has_experts = any(isinstance(module, Llama4TextMoe) for module in model.modules())
+    has_experts = bool(balance.routers)
     dispatch = sorted_dispatch(model) if has_experts else nullcontext()
     with dispatch, open(work / "log.jsonl", "a", encoding="utf-8") as log:
         for step in range(first, last):
