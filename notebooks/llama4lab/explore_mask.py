@@ -66,16 +66,16 @@ def explore_mask(visible: Callable, length: int = 24, size: int = 8) -> widgets.
     picture = widgets.HTML()
 
     def draw() -> None:
-        seen = mask_of(kind.value, tokens.value, chunk.value, padding.value, visible)
-        pairs = int(seen.sum())
+        # While a new length moves the bounds of the other sliders, their values may still lie beyond it.
+        row, padded = (min(slider.value, tokens.value - 1) for slider in (query, padding))
+        seen = mask_of(kind.value, tokens.value, chunk.value, padded, visible)
         picture.value = (
-            f"<p>{seen_words(seen, query.value, padding.value)} {pairs} pairs of query and key in all.</p>"
-            + mask_svg(seen, query.value)
+            f"<p>{seen_words(seen, row, padded)} {int(seen.sum())} pairs of query and key in all.</p>"
+            + mask_svg(seen, row)
         )
 
     def on_length(change: dict) -> None:
-        # A bound below a slider's value moves the value, which draws again.
-        padding.max = query.max = change["new"] - 1
+        padding.max = query.max = change["new"] - 1  # moves values that lie beyond
         draw()
 
     tokens.observe(on_length, names="value")

@@ -99,13 +99,13 @@ def grade_first_layer(answer: Callable) -> str | None:
         shown = layers_that_show(query, key, layer_types, chunk)
         expected = shown[0] if shown else None
         value = answer(query, key, list(layer_types), chunk)
-        if expected is None and value is not None:
+        is_layer = isinstance(value, int) and not isinstance(value, bool)
+        if expected is not None and is_layer and value == expected + 1:
+            return "Layers count from 0: the first layer is layer 0."
+        if value is not None and not is_layer:
+            return f"It returned {value!r}; return the number of a layer, or None."
+        if value != expected:
             return f"From token {key} to token {query}, chunks of {chunk}: it gives {value!r}. {sentence}"
-        if expected is not None:
-            if value == expected + 1:
-                return "Layers count from 0: the first layer is layer 0."
-            if value != expected or kind_problem(value, int):
-                return f"From token {key} to token {query}, chunks of {chunk}: it gives {value!r}. {sentence}"
     return None
 
 
@@ -190,7 +190,7 @@ def grade_can_answer(answer: Callable) -> str | None:
         (1, 3, 60, [GLOBAL, CHUNKED], 8, "The global layer comes first: when it reads, the fact is not yet packed."),
         (1, 3, 60, [GLOBAL, GLOBAL], 8, "Two global layers: one packs, the next reads."),
         (8190, 8192, 30_000, SCOUT, 8192, "Scout has twelve global layers; the first packs, the second reads."),
-        (8190, 8191, 30_000, PROXY, 8192, "Use `chunk`: 8190 and 8191 are in one chunk of 8192."),
+        (8000, 8191, 30_000, PROXY, 8192, "Use `chunk`: 8000 and 8191 are in one chunk of 8192."),
     ]
     for subject, value, question, layer_types, chunk, sentence in cases:
         packed = layers_that_show(value, subject, layer_types, chunk)
