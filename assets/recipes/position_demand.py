@@ -45,9 +45,7 @@ def demand(kind: str) -> np.ndarray:
     return weights[kind] / weights[kind].sum()
 
 
-def draw_rows(
-    rng: np.random.Generator, rows: int, shares: np.ndarray, questions: int
-) -> tuple[np.ndarray, np.ndarray]:
+def draw_rows(rng: np.random.Generator, rows: int, shares: np.ndarray, questions: int) -> tuple[np.ndarray, np.ndarray]:
     """`FACTS` facts, then `questions` questions with their answers, about different facts drawn by `shares`.
 
     Returns:
