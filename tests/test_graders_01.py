@@ -3,6 +3,7 @@
 import copy
 from functools import partial
 
+import numpy as np
 import pytest
 
 from llama4lab.graders.n01 import sizes_of
@@ -96,6 +97,7 @@ def without(answer, key):
         ("01.4", right_machine),
         ("01.5", BEHEMOTH),
         ("01.5", WIDER),
+        ("01.5", {key: np.int32(value) for key, value in BEHEMOTH.items()}),  # from a search with np.arange
     ],
 )
 def test_right_answers(exercise, answer):

@@ -87,6 +87,12 @@ def drawn_with_replacement(domains, texts, rng):
     return rng.choice(domains[first], len(first))[rank]
 
 
+def numbered_from_0(domains, texts, rng):
+    of_text = np.zeros(texts.max() + 1, dtype=int)  # numbers that no text has get domain 0
+    of_text[texts] = domains
+    return rng.permutation(of_text)[texts]
+
+
 def permuted_texts(domains, texts, rng):
     _, rank = np.unique(texts, return_inverse=True)
     return rng.permutation(np.unique(texts))[rank]
@@ -196,6 +202,7 @@ WRONG = [
     ("04.2", shuffled_within_text, "Nothing has changed"),
     ("04.2", shuffle_in_place, "changes the arrays"),
     ("04.2", drawn_with_replacement, "do not draw them anew"),
+    ("04.2", numbered_from_0, "texts that occur"),
     ("04.2", permuted_texts, "no domains"),
     ("04.2", fixed_seed, "use the generator"),
     ("04.2", own_source, "no other source of chance"),

@@ -3,6 +3,7 @@
 import copy
 import math
 from collections.abc import Callable
+from numbers import Integral
 
 from llama4lab.grading import grader
 from llama4lab.parameters import real_config
@@ -224,8 +225,9 @@ def behemoth_configuration(answer: object) -> str | None:
     if unknown:
         return f"{unknown[0]} stays as in Scout; change {', '.join(KEYS)} only."
     for key in KEYS:
-        if not isinstance(answer[key], int) or isinstance(answer[key], bool) or answer[key] < 1:
+        if not isinstance(answer[key], Integral) or isinstance(answer[key], bool) or answer[key] < 1:
             return f"{key} should be a positive whole number; it is {answer[key]!r}."
+    answer = {key: int(answer[key]) for key in KEYS}  # NumPy integers of a search would overflow
     if answer["hidden_size"] != answer["num_attention_heads"] * 128:
         return "hidden_size should be num_attention_heads * 128, as in Scout: 5120 is 40 * 128."
     if answer["num_hidden_layers"] % 4:

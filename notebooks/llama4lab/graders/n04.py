@@ -107,7 +107,7 @@ def grade_shuffle_texts(answer: Callable) -> str | None:
             return "It shuffles tokens: the tokens of one text must keep one common domain."
         return "The tokens of one text have different domains; give each text one domain."
     if any(not np.array_equal(np.sort(found[starts]), np.sort(of_text)) for found in results):
-        return "The texts do not hold the same domains as before; shuffle them, do not draw them anew."
+        return "The texts do not hold the same domains as before; shuffle those of the texts that occur, do not draw them anew."
     if all(np.array_equal(found, results[0]) for found in results):
         return "It gives the same result for each `rng`: use the generator that it is given."
     if not np.array_equal(answer(domains, texts, np.random.default_rng(0)), results[0]):
