@@ -1,0 +1,213 @@
+"""Programs that run beside a notebook, on the loopback interface, and surely end with it.
+
+`run_processes` starts several copies of a script through `torchrun`; `serve` starts `transformers serve`, an
+OpenAI-compatible server, for as long as a `with` block lasts.
+"""
+
+import os
+import re
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from llama4lab.checkpoints import check_folder, resolve_checkpoint
+from llama4lab.errors import CourseError
+
+LOOPBACK = "127.0.0.1"
+TETHER = Path(__file__).with_name("tether.py")
+_SECRET = re.compile(r"TOKEN|KEY|SECRET|PASSWORD|CREDENTIAL", re.IGNORECASE)
+_LEFT_OUT = re.compile(
+    r"(HF_|HUGGING_FACE_|OPENAI_|TRANSFORMERS_|TORCHELASTIC_|MASTER_|LOCAL_|GROUP_|ROLE_)|.*_proxy$", re.I
+)
+_ERROR_LINE = re.compile(r"^(?:\[rank\d+\]: )?((?:\w+\.)*\w*(?:Error|Exception|Interrupt)\b.*)$", re.MULTILINE)
+
+
+class LaunchError(CourseError):
+    """A program could not be started, failed, or did not finish in time."""
+
+
+def free_port() -> int:
+    """A port of the loopback interface that nothing listens on at this moment."""
+    with socket.socket() as probe:
+        probe.bind((LOOPBACK, 0))
+        return probe.getsockname()[1]
+
+
+def check_port(port: int) -> None:
+    """Raises LaunchError where something listens on this port of the loopback interface already, or it cannot be had."""
+    with socket.socket() as probe:
+        # As servers do: a port that was closed a moment ago may be taken again.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((LOOPBACK, port))
+        except (OSError, OverflowError) as error:
+            raise LaunchError(
+                f"Port {port} of {LOOPBACK} is in use or not allowed: stop what listens there, or leave the port out."
+            ) from error
+
+
+def child_environment(source: str) -> dict[str, str]:
+    """This process's environment variables, as far as a program that loads `source` needs them.
+
+    A folder needs no network, so nothing that names a token, a key or a proxy is handed on. A Hugging Face id
+    does: there the environment stays as it is.
+    """
+    kept = {name: value for name, value in os.environ.items() if name not in ("RANK", "WORLD_SIZE")}
+    if Path(source).is_dir():
+        kept = {n: v for n, v in kept.items() if not _SECRET.search(n) and not _LEFT_OUT.match(n)}
+        kept["HF_HUB_OFFLINE"] = "1"
+    kept.setdefault("OMP_NUM_THREADS", "1")
+    kept["PYTHONUNBUFFERED"] = "1"
+    if sys.platform == "linux":
+        kept["GLOO_SOCKET_IFNAME"] = "lo"
+    return kept
+
+
+def _start(module: str, arguments: list[str], source: str, log, folder: Path | None = None) -> subprocess.Popen:
+    # -P: the folder of tether.py must not be searched for modules.
+    command = [sys.executable, "-P", str(TETHER), module, *arguments]
+    return subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=log, stderr=subprocess.STDOUT, env=child_environment(source), cwd=folder
+    )
+
+
+def _end(process: subprocess.Popen) -> None:
+    """End a process and all that it started, politely at first."""
+    try:
+        family = psutil.Process(process.pid).children(recursive=True)
+    except psutil.NoSuchProcess:
+        family = []
+    process.terminate()
+    try:
+        process.wait(timeout=10)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+    process.stdin.close()
+    for member in psutil.wait_procs(family, timeout=3)[1]:
+        member.kill()
+    psutil.wait_procs(family, timeout=3)
+
+
+def _why(log: Path) -> str:
+    """The first error that a log names, else its last line; values of secret variables are blotted out."""
+    text = log.read_text(encoding="utf-8", errors="replace")
+    found = _ERROR_LINE.search(text)
+    line = found[1] if found else (text.strip().splitlines() or ["it wrote nothing"])[-1]
+    for name, value in os.environ.items():
+        if _SECRET.search(name) and len(value) > 3:
+            line = line.replace(value, "***")
+    return " ".join(line.split())[:200].rstrip(".")
+
+
+def run_processes(script: Path, *arguments: str, processes: int = 2, timeout: float = 120) -> str:
+    """Run a script in several processes that find each other through `torch.distributed`; wait for all.
+
+    The same as `torchrun --nproc-per-node PROCESSES SCRIPT ARGUMENTS`, kept to the loopback interface.
+
+    Args:
+        script: a Python file; it reads its rank and the number of processes from the environment.
+        arguments: handed to the script; the first one names the checkpoint.
+        processes: how many.
+        timeout: seconds after which all are stopped.
+
+    Returns:
+        what the processes printed, standard error included.
+
+    Raises:
+        LaunchError: a process failed, or they did not finish in time. None is left behind in either case.
+    """
+    source = arguments[0] if arguments else "."
+    options = [f"--nproc-per-node={processes}", f"--master-addr={LOOPBACK}", f"--master-port={free_port()}"]
+    with tempfile.TemporaryDirectory() as folder:
+        log = Path(folder) / "log"
+        with open(log, "wb") as stream:
+            process = _start("torch.distributed.run", [*options, str(script), *arguments], source, stream)
+        try:
+            code = process.wait(timeout=timeout)
+        except subprocess.TimeoutExpired:
+            raise LaunchError(
+                f"The {processes} processes of {Path(script).name} did not finish within {timeout:g} s and were "
+                "stopped: raise `timeout`, or look for one that waits for another."
+            ) from None
+        finally:
+            _end(process)
+        if code != 0:
+            raise LaunchError(
+                f"{Path(script).name} failed in {processes} processes ({_why(log)}): mend it and run it again."
+            )
+        return log.read_text(encoding="utf-8", errors="replace")
+
+
+@dataclass
+class Server:
+    """A server that answers: the address for a client, the name under which the model is asked for, its process id."""
+
+    base_url: str
+    model: str
+    pid: int
+
+
+@contextmanager
+def serve(
+    checkpoint: str | None = None, port: int | None = None, timeout: float = 120, dtype: str = "auto"
+) -> Iterator[Server]:
+    """Serve a checkpoint to OpenAI clients on this machine, as `transformers serve` does, within a `with` block.
+
+    Args:
+        checkpoint: what `resolve_checkpoint` takes: a proxy, a folder, a Hugging Face id; default LLAMA4_CHECKPOINT
+            or `scout-proxy`.
+        port: of the loopback interface; default any free one.
+        timeout: seconds within which the server must answer.
+        dtype: of the weights, such as "float32"; default as stored.
+
+    Raises:
+        CheckpointError: the checkpoint is unknown, or its folder is not complete.
+        LaunchError: the port is in use, or the server failed or did not answer in time.
+    """
+    source = resolve_checkpoint(checkpoint)
+    is_folder = Path(source).is_dir()
+    if is_folder:
+        check_folder(Path(source), checkpoint or source)
+    if port is None:
+        port = free_port()
+    else:
+        check_port(port)
+    # A folder is named relative to where the server runs: its answers repeat the name, and should tell no path.
+    here, name = (Path(source).resolve().parent, Path(source).resolve().name) if is_folder else (None, source)
+    arguments = ["serve", name, "--host", LOOPBACK, "--port", str(port), "--dtype", dtype, "--log-level", "error"]
+    if is_folder:
+        arguments += ["--device", "cpu"]
+    with tempfile.TemporaryDirectory() as folder:
+        log = Path(folder) / "log"
+        with open(log, "wb") as stream:
+            process = _start("transformers.cli.transformers", arguments, source, stream, here)
+        try:
+            _wait_until_healthy(process, port, timeout, log)
+            yield Server(f"http://{LOOPBACK}:{port}/v1", name, process.pid)
+        finally:
+            _end(process)
+
+
+def _wait_until_healthy(process: subprocess.Popen, port: int, timeout: float, log: Path) -> None:
+    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # never through a proxy
+    deadline = time.monotonic() + timeout
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            raise LaunchError(f"The server ended before it answered ({_why(log)}): mend that and start it again.")
+        try:
+            direct.open(f"http://{LOOPBACK}:{port}/health", timeout=2).close()
+            return
+        except (OSError, urllib.error.URLError):
+            time.sleep(0.1)
+    raise LaunchError(f"The server did not answer within {timeout:g} s and was stopped: raise `timeout`.")
