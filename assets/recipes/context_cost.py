@@ -116,6 +116,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--process", choices=WAYS, help="measure the peak of one process and print it")
     parser.add_argument("--rounds", type=int, default=5, help="calls of each kind; fewer of the long ones")
+    parser.add_argument("--longest", type=int, default=32_768, help="leave out longer texts")
     options = parser.parse_args()
     if options.process:
         print(measure_process(options.process))
@@ -125,6 +126,7 @@ def main() -> None:
     torch.set_grad_enabled(False)
     # Long calls are their own repetition; short ones are repeated.
     few = {tokens: min(2, options.rounds) if tokens > 8192 else options.rounds for tokens in MODEL_TOKENS}
+    layer_tokens, model_tokens = ([n for n in some if n <= options.longest] for some in (LAYER_TOKENS, MODEL_TOKENS))
     models = {
         way: load_checkpoint("scout-proxy", attn_implementation=name)[1]
         for way, name in (("sdpa", "sdpa"), ("chunked", chunked_attention.NAME))
@@ -135,9 +137,9 @@ def main() -> None:
         "layer": {
             str(n): measure_layer(notebook, n, {"masked": few[n], "chunked": 4 * options.rounds}) for n in LAYER_TOKENS
         },
-        "process_at_16k": {f"{way}_mib": in_own_process(way) for way in WAYS},
-        "prefill": {str(n): measure_prefill(notebook, models, n, few[n]) for n in MODEL_TOKENS},
-        "decode": {str(n): measure_decode(notebook, models["chunked"], n, 6 * options.rounds) for n in MODEL_TOKENS},
+        "process_at_16k": {f"{way}_mib": in_own_process(way) for way in WAYS if options.longest >= 16_384},
+        "prefill": {str(n): measure_prefill(notebook, models, n, few[n]) for n in model_tokens},
+        "decode": {str(n): measure_decode(notebook, models["chunked"], n, 6 * options.rounds) for n in model_tokens},
     }
     samples.write_json(OUTPUT, result)
     write_manifest()
