@@ -67,15 +67,22 @@ def test_padding_equals_the_library(pair, tokens, kind):
 @pytest.mark.parametrize("pieces", [[101], [32, 32, 37], [31, 1, 1, 1, 67], [90, 11], [1] * 101])
 @pytest.mark.parametrize("kind", ["chunk-aware", "everything", "static"])
 def test_in_pieces_equals_at_once(pair, pieces, kind):
-    _, ours = pair
     ids = random_ids(2, 101)
-    cache = {
-        "chunk-aware": lambda: DynamicCache(config=ours.config),
-        "everything": DynamicCache,
-        "static": lambda: StaticCache(config=ours.config, max_cache_len=110),
-    }[kind]()
-    steps = [ours(input_ids=part, past_key_values=cache).logits for part in ids.split(pieces, dim=1)]
-    assert_close(torch.cat(steps, dim=1), ours(input_ids=ids).logits, atol=1e-5, rtol=1e-5)
+
+    def logits_of(model):
+        cache = {
+            "chunk-aware": lambda: DynamicCache(config=model.config),
+            "everything": DynamicCache,
+            "static": lambda: StaticCache(config=model.config, max_cache_len=110),
+        }[kind]()
+        steps = [model(input_ids=part, past_key_values=cache).logits for part in ids.split(pieces, dim=1)]
+        return torch.cat(steps, dim=1)
+
+    library, ours = pair
+    found = logits_of(ours)
+    assert_close(found, logits_of(library), atol=1e-5, rtol=1e-5)
+    # The library's temperature is float32 whatever the model is: cut differently, its last bit may differ.
+    assert_close(found, ours(input_ids=ids).logits, atol=1e-4, rtol=1e-4)
 
 
 @pytest.mark.parametrize("options", [{}, {"cache_implementation": "static", "disable_compile": True}])
