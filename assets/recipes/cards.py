@@ -182,7 +182,9 @@ room for text.
 Exact means that greedy decoding writes the whole answer and stops by itself. The conversations and pictures are new
 draws; sums whose terms the training never showed. One hop: the question names what its fact is about. Two hops: Eva has
 the key, the key is red, what color is the thing that Eva has? Other words: Eva lives in Lisbon, who comes from Portugal?
-A guess between the eight colors would be right in 12 %, between the four shapes or corners in 25 %.
+A guess between the eight colors would be right in 12 %, between the four shapes in 25 %, between the corners that hold
+something in about 38 % (notebook 11). Of the tool answers half are calls and half are read off a result: notebook 10 tells
+them apart.
 
 {skills}
 
@@ -191,7 +193,7 @@ One fact among held-out prose, at a depth between the start (0) and the question
 {recall}
 
 A fact takes about ten tokens. Where the end of a chunk cuts it in two (here the one after token 63), it may be lost,
-whatever the length: the two halves meet in no chunked layer. At depth 0.25 these lengths put the fact there.
+whatever the length: the two halves meet in no chunked layer. At depth 0.25, the lengths from 256 on put the fact there.
 
 {around_a_wall}
 

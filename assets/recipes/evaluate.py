@@ -35,6 +35,8 @@ from llama4lab.routing import record_routing  # noqa: E402
 from train import LANGUAGE_MODELS, SMALL_BATCH, held_out_nll  # noqa: E402
 
 MEASUREMENTS = ASSETS / "measurements"
+DENSE_TWIN = MEASUREMENTS / "dense-twin.json"
+STORED_LANGUAGE_MODELS = [name for name in LANGUAGE_MODELS if name != "dense-twin"]
 SMALL_BATCH_TOKENS = SMALL_BATCH[0] * SMALL_BATCH[1]
 
 
@@ -180,19 +182,29 @@ def routing_figures(model, held: dict[str, lb.Rows], shuffles: int = 20) -> list
     return layers
 
 
-def baselines(tokenizer, train: dict[str, lb.Rows], held: dict[str, lb.Rows]) -> dict[str, dict[str, float] | None]:
-    """Held-out NLL of the unigram model and of the dense model with scout-proxy's active parameters.
+def evaluate_dense_twin() -> None:
+    """Record the held-out NLL of the dense model with scout-proxy's active parameters, and enter it in every card.
 
-    The latter is a training run of its own (`train.py dense-twin`), of which only this figure is kept: it is read from
-    .work where that run was made here, and taken over from the last measurement otherwise.
+    Of this run (`train.py dense-twin`) only the figure is kept, so it is read from .work, where the run was made.
     """
-    unigram = {d: round(samples.unigram_nll(train[d], held[d], len(tokenizer)), 4) for d in held}
-    path = MEASUREMENTS / "dense-twin.json"
     finished = ROOT / ".work" / "models" / "dense-twin"
-    if finished.exists():
-        log = cards.read_log(finished)
-        samples.write_json(path, {"provenance": provenance(), "steps": log[-1]["step"], "nll": log[-1]["held_out"]})
-    dense = json.loads(path.read_text(encoding="utf-8"))["nll"] if path.exists() else None
+    if not finished.exists():
+        sys.exit("There is no finished dense twin in .work/models; make it with train.py dense-twin.")
+    last = cards.read_log(finished)[-1]
+    dense = {"provenance": provenance(), "steps": last["step"], "nll": last["held_out"]}
+    samples.write_json(DENSE_TWIN, dense)
+    for name in STORED_LANGUAGE_MODELS:
+        path = MEASUREMENTS / f"{name}.json"
+        if path.exists():
+            figures = json.loads(path.read_text(encoding="utf-8")) | {"dense_twin_nll": dense["nll"]}
+            samples.write_json(path, figures)
+            cards.write_language_card(ASSETS / "models" / name, figures)
+
+
+def baselines(tokenizer, train: dict[str, lb.Rows], held: dict[str, lb.Rows]) -> dict[str, dict[str, float] | None]:
+    """Held-out NLL of the unigram model and, once it was recorded, of the dense twin of scout-proxy."""
+    unigram = {d: round(samples.unigram_nll(train[d], held[d], len(tokenizer)), 4) for d in held}
+    dense = json.loads(DENSE_TWIN.read_text(encoding="utf-8"))["nll"] if DENSE_TWIN.exists() else None
     return {"unigram_nll": unigram, "dense_twin_nll": dense}
 
 
@@ -299,17 +311,20 @@ def evaluate_attention_ablation(name: str) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("names", nargs="*", help="models, or balance for those runs; all models when none is given")
+    parser.add_argument(
+        "names", nargs="*", help="models, or balance or dense-twin for those runs; all models when none is given"
+    )
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
     names = options.names or known_proxies()
-    unknown = sorted(set(names) - set(known_proxies()) - {"balance"})
+    unknown = sorted(set(names) - set(known_proxies()) - {"balance", "dense-twin"})
     if unknown:
-        sys.exit(f"There is no model {unknown[0]!r}; give some of {', '.join(known_proxies())}, or balance.")
+        known = ", ".join(known_proxies())
+        sys.exit(f"There is no model {unknown[0]!r}; give some of {known}, balance or dense-twin.")
     torch.set_num_threads(options.threads)
     for name in names:
         variant = name.removeprefix("ablations/")
-        if name in LANGUAGE_MODELS:
+        if name in STORED_LANGUAGE_MODELS:
             evaluate_language_model(name)
         elif variant != name and not variant.startswith("small-"):
             evaluate_attention_ablation(variant)
@@ -317,6 +332,8 @@ def main() -> None:
         evaluate_small_models()
     if "balance" in names:
         record_balance()
+    if "dense-twin" in names:
+        evaluate_dense_twin()
     write_manifest()
 
 
