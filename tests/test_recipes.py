@@ -395,7 +395,7 @@ def test_behemoth_is_several_times_scout(processor):
         with torch.device("meta"):
             return count_active(Llama4ForConditionalGeneration(config), embeddings=False)
 
-    assert active("behemoth-proxy") > 3 * active("scout-proxy")
+    assert active("behemoth-proxy") > 2.5 * active("scout-proxy")
     # The dense twin stands beside scout-proxy because one token uses as much of both, but for the router.
     assert active("dense-twin") == pytest.approx(active("scout-proxy"), rel=0.01)
 

@@ -32,7 +32,9 @@ SEEDS = (0, 1, 2)
 
 
 def demand(kind: str) -> np.ndarray:
-    """Share of the questions that ask for each place, `[FACTS]`; away from a favored end it falls e-fold in two places.
+    """Weight of each place when a row's questions are drawn, without repetition, `[FACTS]`.
+
+    Away from a favored end it falls e-fold in two places.
 
     Raises:
         ValueError: an unknown kind.

@@ -112,7 +112,7 @@ def maverick_config(tokenizer: PreTrainedTokenizerFast) -> Llama4Config:
 def behemoth_config(tokenizer: PreTrainedTokenizerFast) -> Llama4Config:
     """A larger model of the same family with Behemoth's 16 experts; the rest of Behemoth's shape is not published.
 
-    Six layers, every third an expert layer, about three times the active parameters of scout-proxy.
+    Six layers, every third an expert layer, 2.7 times the active parameters of scout-proxy.
     """
     return scout_config(
         tokenizer,

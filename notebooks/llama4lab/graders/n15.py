@@ -58,6 +58,7 @@ def grade_collect(answer: Callable) -> str | None:
         ),
         "a last chunk that has content and a reason": ([chunk_of("Hel"), chunk_of("lo", "length")], "Hello", "length"),
         "a chunk without choices at the end": ([chunk_of("Hi"), chunk_of(None, "stop"), USAGE_ONLY], "Hi", "stop"),
+        "a chunk behind the reason": ([chunk_of("Hi", "stop"), chunk_of(None)], "Hi", "stop"),
         "a stream that breaks off": ([chunk_of("He")], "He", None),
         "no chunk at all": ([], "", None),
     }
@@ -65,7 +66,7 @@ def grade_collect(answer: Callable) -> str | None:
         try:
             found = answer(iter(chunks))
         except IndexError:
-            return f"It fails on {what}: a list of choices may be empty."
+            return f"It fails on {what}: a list of choices may be empty, and so may the stream."
         except TypeError as error:
             if "NoneType" in str(error):
                 return f"It fails on {what}: content may be None, which cannot be added to a text."
