@@ -1,6 +1,7 @@
 """The functions that notebook 07 writes from scratch, taken out of it and held to the library."""
 
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -121,3 +122,51 @@ def test_entropy_of_the_next_word(notebook):
     coin = np.random.default_rng(0).integers(0, 2, 20_000)
     assert notebook["entropy_of_next"](coin) == pytest.approx(math.log(2), abs=1e-3)
     assert notebook["entropy_of_next"](np.arange(1000) % 5) == pytest.approx(0)
+
+
+class NextWord(torch.nn.Module):
+    """Knows the next word of the row up to position `known`, and nothing after it."""
+
+    def __init__(self, known: int):
+        super().__init__()
+        self.known = known
+
+    def forward(self, input_ids, **_):
+        logits = torch.zeros(*input_ids.shape, len(VOCABULARY))
+        following = input_ids.roll(-1, dims=1)
+        logits[:, : self.known] = 50.0 * torch.nn.functional.one_hot(following, len(VOCABULARY))[:, : self.known]
+        return SimpleNamespace(logits=logits)
+
+
+def test_nll_by_position_is_of_the_position_that_predicts(notebook):
+    nll = notebook["nll_by_position"](NextWord(known=20), rows=2, length=64)
+    assert nll.shape == (63,)
+    assert nll[:20].max() < 1e-6
+    assert_close(nll[20:], torch.full((43,), math.log(len(VOCABULARY))))
+
+
+def test_both_definitions_take_their_base_from_lengths_of_training(notebook):
+    shares = {"64": 0.5, "128": 0.6, "256": 0.55, "512": 0.9, "1024": 0.2}
+    assert notebook["both_definitions"](shares, trained=128) == (0, 0)  # 0.5 misses 0.85 of 0.6
+    assert notebook["both_definitions"](shares | {"64": 0.52}, trained=128) == (0, 512)
+    assert notebook["both_definitions"](dict.fromkeys(shares, 0.856), trained=128) == (1024, 1024)
+
+
+def test_ends_and_middle_are_means_of_their_places(notebook):
+    shares = [1.0] * 3 + [0.0] * 3 + [0.5] * 4 + [0.0] * 3 + [0.25] * 3
+    assert notebook["ends_and_middle"](shares) == [1.0, 0.5, 0.25]
+
+
+def test_an_answer_ends_at_its_first_period(notebook):
+    class Model:
+        def generate(self, ids, **_):
+            return torch.cat([ids, torch.tensor([[7, 8]])], dim=1)
+
+    class Tokenizer:
+        def __call__(self, text, **_):
+            return {"input_ids": torch.tensor([[1, 2, 3]])}
+
+        def decode(self, tokens):
+            return {(7, 8): " Cairo. Lima."}[tuple(tokens.tolist())]
+
+    assert notebook["greedy_answer"](Model(), Tokenizer(), "Where?") == "Cairo"
