@@ -6,10 +6,11 @@ from pathlib import Path
 import pytest
 import torch
 from torch.testing import assert_close
-from transformers import AutoTokenizer, GenerationConfig, Llama4ForCausalLM, Llama4TextConfig
+from transformers import AutoTokenizer, Llama4ForCausalLM
 
 from llama4lab.checkpoints import MODELS, quiet_transformers
 from tests.notebook_functions import functions_of
+from tests.small_models import small_chat_model
 from tests.store_notebooks import read_notebook
 
 CELLS = read_notebook(Path(__file__).resolve().parent.parent / "notebooks" / "00_start_here.ipynb").cells
@@ -23,27 +24,8 @@ def notebook() -> dict:
 
 @pytest.fixture(scope="module")
 def model() -> Llama4ForCausalLM:
-    """Three chunked layers and a global one, weights of std 0.3; every eighth token of 64 is a stop token."""
-    config = Llama4TextConfig(
-        vocab_size=64,
-        hidden_size=32,
-        head_dim=16,
-        intermediate_size=24,
-        num_hidden_layers=4,
-        num_attention_heads=2,
-        num_key_value_heads=1,
-        num_local_experts=4,
-        attention_chunk_size=CHUNK,
-        max_position_embeddings=128,
-        pad_token_id=0,
-        rope_parameters={"rope_type": "default", "rope_theta": 500000.0},
-    )
-    torch.manual_seed(0)
-    model = Llama4ForCausalLM(config).eval()
-    for parameter in model.parameters():
-        torch.nn.init.normal_(parameter, std=0.3)
-    model.generation_config = GenerationConfig(eos_token_id=list(range(7, 64, 8)), pad_token_id=0)
-    return model
+    """Every eighth token of 64 is a stop token."""
+    return small_chat_model(list(range(7, 64, 8)), CHUNK)
 
 
 def prompts(count: int) -> list[torch.Tensor]:

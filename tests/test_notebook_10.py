@@ -7,11 +7,12 @@ import sys
 import pytest
 import torch
 from torch.testing import assert_close
-from transformers import AutoTokenizer, GenerationConfig, Llama4ForCausalLM, Llama4TextConfig
+from transformers import AutoTokenizer, GenerationConfig, Llama4ForCausalLM
 from transformers.generation.logits_process import TopPLogitsWarper
 
 from llama4lab.checkpoints import MODELS, quiet_transformers
 from tests.notebook_functions import NOTEBOOKS, functions_of
+from tests.small_models import small_chat_model
 from tests.store_notebooks import read_notebook
 
 TOKEN = "hf_" + "planted" * 5
@@ -34,28 +35,8 @@ def tokenizer():
 
 @pytest.fixture(scope="module")
 def model() -> Llama4ForCausalLM:
-    """Three chunked layers and a global one, weights of std 0.3, chunk and temperature step of 8 tokens."""
-    config = Llama4TextConfig(
-        vocab_size=64,
-        hidden_size=32,
-        head_dim=16,
-        intermediate_size=24,
-        num_hidden_layers=4,
-        num_attention_heads=2,
-        num_key_value_heads=1,
-        num_local_experts=4,
-        attention_chunk_size=8,
-        floor_scale=8,
-        max_position_embeddings=128,
-        pad_token_id=0,
-        rope_parameters={"rope_type": "default", "rope_theta": 500000.0},
-    )
-    torch.manual_seed(0)
-    model = Llama4ForCausalLM(config).eval()
-    for parameter in model.parameters():
-        torch.nn.init.normal_(parameter, std=0.3)
-    model.generation_config = GenerationConfig(eos_token_id=[7, 15, 23], pad_token_id=0)
-    return model
+    """Chunk and temperature step of 8 tokens."""
+    return small_chat_model([7, 15, 23], floor_scale=8)
 
 
 # ---- template ----------------------------------------------------------------------------------------------

@@ -67,12 +67,12 @@ def describe_places(
     q_offset, kv_offset = int(q_offset), int(kv_offset)
     left, real = [0] * batch_size, None
     if attention_mask is not None:
-        left = (attention_mask.cumsum(dim=1) == 0).sum(dim=1).tolist()
+        padding_on_left = (attention_mask.cumsum(dim=1) == 0).sum(dim=1)  # [batch]
+        left = padding_on_left.tolist()
         real = attention_mask[:, kv_offset : q_offset + q_length]  # later keys are seen by no query
         real = pad(real, (0, q_offset + q_length - kv_offset - real.shape[1]))
         key_position = torch.arange(kv_offset, q_offset + q_length, device=real.device)
-        padding_on_left = key_position < (attention_mask.cumsum(dim=1) == 0).sum(dim=1, keepdim=True)
-        if (real | padding_on_left).all():
+        if (real | (key_position < padding_on_left[:, None])).all():
             real = None
     # A static cache has places for keys that are still to come, and no kernel of the library's leaves those out.
     together = q_offset + q_length == kv_offset + kv_length
