@@ -15,7 +15,9 @@ def not_written(*arguments):
     raise NotImplementedError
 
 
-@pytest.mark.parametrize("exercise, stub", [("09.1", ...), ("09.2", not_written), ("09.3", not_written), ("09.4", ...)])
+@pytest.mark.parametrize(
+    "exercise, stub", [("09.1", ...), ("09.2", not_written), ("09.3", not_written), ("09.4", ...), ("09.5", ...)]
+)
 def test_stubs_are_not_tried(exercise, stub):
     assert verdict(exercise, stub) == f"Exercise {exercise}: not tried yet."
 
@@ -207,4 +209,31 @@ def test_targets_right(answer):
 )
 def test_targets_wrong(answer, mistake):
     text = verdict("09.4", answer)
+    assert "not yet" in text and mistake in text
+
+
+# ---- 09.5: the largest piece -------------------------------------------------------------------------------
+
+
+def test_piece_right():
+    assert verdict("09.5", 2048) == "Exercise 09.5: correct."
+
+
+@pytest.mark.parametrize(
+    "answer, mistake",
+    [
+        (4096, "18.7 GB leave the GPUs"),
+        (16_384, "does not run"),
+        (1024, "larger ones do too"),
+        (1, "larger ones do too"),
+        (3000, "no power of two"),
+        (0, "no power of two"),
+        (-2, "no power of two"),
+        (32_768, "no longer than a conversation"),
+        (2048.0, "whole number"),
+        (True, "whole number"),
+    ],
+)
+def test_piece_wrong(answer, mistake):
+    text = verdict("09.5", answer)
     assert "not yet" in text and mistake in text

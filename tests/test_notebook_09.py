@@ -4,10 +4,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file, save_file
 from transformers import Llama4ForCausalLM, Llama4TextConfig
 
+from llama4lab import planner
+from llama4lab.checkpoints import load_checkpoint
 from llama4lab.parameters import build_on_meta, real_config
+from llama4lab.peak_memory import peak_tensor_bytes
 from tests.notebook_functions import functions_of
 
 
@@ -106,6 +110,72 @@ def test_plan_holds_every_byte_and_every_limit(notebook, gpus, gigabytes):
 def test_plan_leaves_what_it_is_told(notebook):
     model = build_on_meta(real_config("scout"))
     assert notebook["plan_devices"](model, 4, 80, free=0.3)["cpu"] > 0
+
+
+# ---- what a pass takes, and where accelerate puts things ---------------------------------------------------
+
+
+def share_of_the_peak(notebook: dict, name: str) -> float:
+    """What the notebook's formula makes of the measured peak of a pass of 200 tokens."""
+    _, model = load_checkpoint(name)
+    ids = torch.randint(0, 2000, (1, 200), generator=torch.Generator().manual_seed(3))
+    with torch.no_grad():
+        peak = peak_tensor_bytes(lambda: model(ids, logits_to_keep=1, use_cache=False))
+    return notebook["all_experts_bytes"](model.config.text_config, 200, bytes_per_number=4) / peak
+
+
+def test_temporaries_of_both_kinds_of_experts(notebook):
+    # Wide experts (scout-proxy) peak at the product, narrow ones (maverick-proxy) at the output.
+    assert 0.9 < share_of_the_peak(notebook, "scout-proxy") < 1
+    assert 0.9 < share_of_the_peak(notebook, "maverick-proxy") < 1
+
+
+@pytest.mark.parametrize(
+    "change, name",
+    [
+        (("hidden + 4 * width", "hidden + 3 * width"), "scout-proxy"),
+        (("2 * hidden + 3 * width", "hidden + 3 * width"), "maverick-proxy"),
+        (("return text.num_local_experts * tokens", "return tokens"), "scout-proxy"),
+    ],
+)
+def test_a_wrong_formula_is_caught(change, name):
+    assert not 0.9 < share_of_the_peak(functions_of("09", change), name) < 1
+
+
+def test_devices_of_a_module(notebook):
+    devices_of = notebook["devices_of"]
+    assert devices_of("model.layers.1", {"": 0}) == {0}
+    assert devices_of("model.layers.1", {"model.layers.1": 1, "model.layers.10": 2}) == {1}
+    assert devices_of("model.layers.1", {"model": 3, "lm_head": 4}) == {3}
+    assert devices_of("vision", {"vision.a": 0, "vision.b": "cpu", "visions": 1}) == {0, "cpu"}
+    assert devices_of("other", {"model": 3}) == set()
+
+
+def test_accelerate_disagrees_with_other_limits(notebook):
+    model = build_on_meta(real_config("scout"))
+    planned = planner.make_plan(model, "8 bits", planner.Workload(4096), [80e9, 80e9])
+    limits = planned.max_memory()
+    for change, agrees in ((0, True), (-3 * 10**9, False)):
+        sizes, found = notebook["accelerates_map"](model, "8 bits", limits | {0: limits[0] + change})
+        devices = {name: notebook["devices_of"](name, found) for name in planned.device_map}
+        assert (devices == {name: {device} for name, device in planned.device_map.items()}) == agrees
+        assert sizes["language_model.lm_head"] == 202_048 * 5120
+
+
+@pytest.mark.parametrize("piece", [8, 1000])
+def test_a_prompt_with_a_picture_cannot_be_read_in_pieces(piece):
+    # What the table of failures says; when the library learns it, the table must change.
+    processor, model = load_checkpoint("scout-proxy")
+    content = [{"type": "image", "image": Image.new("RGB", (48, 48))}, {"type": "text", "text": "What color is it?"}]
+    inputs = processor.apply_chat_template(
+        [{"role": "user", "content": content}],
+        add_generation_prompt=True,
+        tokenize=True,
+        return_dict=True,
+        return_tensors="pt",
+    )
+    with pytest.raises(KeyError, match="pooler_output"):
+        model.generate(**inputs.to(model.dtype), max_new_tokens=2, prefill_chunk_size=piece)
 
 
 # ---- quantizing --------------------------------------------------------------------------------------------

@@ -1,19 +1,21 @@
-"""A stand-in for the Hugging Face hub on this machine: one gated repository, served from a folder.
+"""A stand-in for the Hugging Face hub on this machine: one gated repository, served from folders.
 
-It answers the few requests that `from_pretrained` makes, so that gated access can be tried without network
-and account. Nothing leaves the loopback interface.
+It answers the few requests that `from_pretrained` and `hf_hub_download` make, so that gated access, revisions and broken
+downloads can be tried without network and account. Nothing leaves the loopback interface.
 """
 
 import hashlib
 import json
+import re
+import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-COMMIT = "0123456789abcdef0123456789abcdef01234567"
+CHUNK = 2**16  # bytes handed to the network at a time
 
 
 class LoopbackHub(ThreadingHTTPServer):
@@ -22,15 +24,34 @@ class LoopbackHub(ThreadingHTTPServer):
     Attributes:
         endpoint: what HF_ENDPOINT must be set to.
         requests_with_token, requests_without_token: how many requests came so far.
+        versions: folder by commit, the oldest first; `main` is the last.
+        drop_at: set to a number of bytes: the next answer longer than that breaks off after them, once.
+        hold_at: likewise, but the connection stays open and silent until the client is gone; `holding` is set then.
+        sent: what was delivered of each file, in order: (name, first byte, number of bytes).
     """
 
     daemon_threads = True
 
-    def __init__(self, folder: Path, repository: str, granted_token: str):
+    def __init__(self, folders: Sequence[Path], repository: str, granted_token: str):
         super().__init__(("127.0.0.1", 0), _Handler)
-        self.folder, self.repository, self.granted_token = folder, repository, granted_token
+        self.repository, self.granted_token = repository, granted_token
+        self.versions = {f"{number:040x}": folder for number, folder in enumerate(folders, start=1)}
         self.endpoint = f"http://127.0.0.1:{self.server_address[1]}"
         self.requests_with_token = self.requests_without_token = 0
+        self.drop_at: int | None = None
+        self.hold_at: int | None = None
+        self.holding = threading.Event()
+        self.sent: list[tuple[str, int, int]] = []
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """A client that goes away is no fault of the hub; anything else is reported as ever."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
+
+    def commit_of(self, revision: str) -> str | None:
+        """The commit that a branch or a commit's own name stands for."""
+        commits = list(self.versions)
+        return commits[-1] if revision == "main" else revision if revision in commits else None
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -63,42 +84,88 @@ class _Handler(BaseHTTPRequestHandler):
                 b"Access is restricted",
                 with_body,
             )
+        # /owner/name/resolve/REVISION/FILE, /api/models/owner/name[/revision/REVISION][/tree/REVISION[/FOLDER]]
+        named = re.search(r"/(?:resolve|revision|tree)/([^/]+)", path)
+        commit = hub.commit_of(named[1] if named else "main")
+        if commit is None:
+            return self._send(404, {"X-Error-Code": "RevisionNotFound"}, b"Revision not found", with_body)
         if path.startswith("/api/models/"):
-            return self._send(200, {"Content-Type": "application/json"}, self._api(path), with_body)
-        file = hub.folder / path.rpartition("/")[2]
+            return self._send(200, {"Content-Type": "application/json"}, self._api(path, commit), with_body)
+        file = hub.versions[commit] / path.rpartition("/")[2]
         if not file.is_file():
             return self._send(404, {"X-Error-Code": "EntryNotFound"}, b"Entry not found", with_body)
         content = file.read_bytes()
         etag = f'"{hashlib.sha256(content).hexdigest()}"'
-        self._send(200, {"X-Repo-Commit": COMMIT, "ETag": etag}, content, with_body)
+        headers = {"X-Repo-Commit": commit, "ETag": etag, "Accept-Ranges": "bytes"}
+        wanted = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
+        first = int(wanted[1]) if wanted else 0
+        if first >= len(content) > 0:
+            return self._send(416, {"Content-Range": f"bytes */{len(content)}"}, b"", with_body)
+        if wanted:
+            headers["Content-Range"] = f"bytes {first}-{len(content) - 1}/{len(content)}"
+        self._send(206 if wanted else 200, headers, content[first:], with_body, file.name, first)
 
-    def _api(self, path: str) -> bytes:
-        names = sorted(file.name for file in self.server.folder.iterdir() if file.is_file())
+    def _api(self, path: str, commit: str) -> bytes:
+        names = sorted(file.name for file in self.server.versions[commit].iterdir() if file.is_file())
         if "/tree/" in path:
             # Asked for a subfolder (`additional_chat_templates`): there is none.
             below = path.partition("/tree/")[2].partition("/")[2]
             files = [] if below else [{"type": "file", "path": name, "size": 0, "oid": ""} for name in names]
             return json.dumps(files).encode()
         siblings = [{"rfilename": name} for name in names]
-        return json.dumps({"id": self.server.repository, "sha": COMMIT, "siblings": siblings}).encode()
+        return json.dumps({"id": self.server.repository, "sha": commit, "siblings": siblings}).encode()
 
-    def _send(self, status: int, headers: dict[str, str], body: bytes, with_body: bool) -> None:
+    def _send(
+        self,
+        status: int,
+        headers: dict[str, str],
+        body: bytes,
+        with_body: bool,
+        file: str | None = None,
+        first: int = 0,
+    ) -> None:
         self.send_response(status)
         for name, value in headers.items():
             self.send_header(name, value)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         if with_body:
-            self.wfile.write(body)
+            delivered = self._deliver(body)
+            if file is not None:
+                self.server.sent.append((file, first, delivered))
+
+    def _deliver(self, body: bytes) -> int:
+        """Write the body, or as much of it as the hub is told to; the number of bytes written."""
+        hub, stop = self.server, len(body)
+        drop = hub.drop_at is not None and stop > hub.drop_at
+        hold = not drop and hub.hold_at is not None and stop > hub.hold_at
+        if drop:
+            stop, hub.drop_at = hub.drop_at, None
+        elif hold:
+            stop, hub.hold_at = hub.hold_at, None
+        for start in range(0, stop, CHUNK):
+            self.wfile.write(body[start : min(start + CHUNK, stop)])
+        if hold:
+            hub.holding.set()
+            self.connection.recv(1)  # returns when the client is gone: it has nothing more to say
+        if drop or hold:
+            self.close_connection = True
+        return stop
 
     def log_message(self, format: str, *args: object) -> None:
         """Print nothing: the log would go to stderr."""
 
 
 @contextmanager
-def serve_gated(folder: Path, repository: str, granted_token: str) -> Iterator[LoopbackHub]:
-    """Serve the files of `folder` as the gated `repository` (owner/name) to whoever sends `granted_token`."""
-    hub = LoopbackHub(folder, repository, granted_token)
+def serve_gated(
+    folder: Path, repository: str, granted_token: str, earlier: Sequence[Path] = ()
+) -> Iterator[LoopbackHub]:
+    """Serve the files of `folder` as the gated `repository` (owner/name) to whoever sends `granted_token`.
+
+    Args:
+        earlier: folders that were `main` before, the oldest first; each is a commit that can still be asked for.
+    """
+    hub = LoopbackHub([*earlier, folder], repository, granted_token)
     thread = threading.Thread(target=hub.serve_forever, daemon=True)
     thread.start()
     try:

@@ -28,6 +28,15 @@ _PATTERNS = {
 }
 PARTS = tuple(_PATTERNS)
 
+# Ways to store weights: bytes a parameter, and those of parts that are stored otherwise. Scales are not counted.
+PRECISIONS = {
+    "bfloat16": (2, {}),
+    "8 bits": (1, {}),
+    "experts 8 bits, rest bfloat16": (2, {"routed experts": 1}),
+    "experts 4 bits, rest bfloat16": (2, {"routed experts": 0.5}),
+    "4 bits": (0.5, {}),
+}
+
 
 def real_config(name: str) -> PreTrainedConfig:
     """The configuration of a released model, "scout" or "maverick" (Instruct), from `assets/configs`.
@@ -68,10 +77,14 @@ def part_of(parameter_name: str) -> str:
     raise CourseError(f"{parameter_name!r} is no parameter of a Llama 4 model; count a Llama 4 model.")
 
 
-def count_by_part(model: torch.nn.Module) -> dict[str, int]:
-    """Number of parameters in each of PARTS; their sum is the model's total."""
+def count_by_part(model: torch.nn.Module, at: str = "") -> dict[str, int]:
+    """Number of parameters in each of PARTS; their sum is the model's total.
+
+    Args:
+        model: a Llama 4 model, or the module that stands in one under the name `at`.
+    """
     counts = dict.fromkeys(PARTS, 0)
-    for name, parameter in model.named_parameters():
+    for name, parameter in model.named_parameters(prefix=at):
         counts[part_of(name)] += parameter.numel()
     return counts
 

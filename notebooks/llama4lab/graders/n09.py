@@ -12,6 +12,7 @@ from transformers import Llama4Config
 from llama4lab.checkpoints import load_checkpoint, quiet_transformers
 from llama4lab.grading import grader
 from llama4lab.parameters import CONFIGS, build_on_meta, count_active, count_by_part, real_config, weight_bytes
+from llama4lab.planner import Plan, Workload, make_plan
 
 
 @grader("09.1")
@@ -152,3 +153,26 @@ def lora_targets(answer: object) -> str | None:
     if extra:
         return f"{extra[0]} is trained too; only q_proj and v_proj were asked for."
     return None
+
+
+@grader("09.5")
+def largest_piece(answer: object) -> str | None:
+    """The largest power of two as prefill_chunk_size with which 8 x 16,384 tokens of Scout fit on 2 x 80 GB."""
+    if isinstance(answer, bool) or not isinstance(answer, int):
+        return f"Give one whole number; this is a {type(answer).__name__}."
+    if answer < 1 or answer & (answer - 1):
+        return f"{answer} is no power of two."
+    if answer > 16_384:
+        return "A piece is no longer than a conversation, 16,384 tokens."
+    scout = build_on_meta(real_config("scout"))
+
+    def planned(piece: int, gpus: int) -> Plan:
+        work = Workload(16_384, batch=8, piece=piece)
+        return make_plan(scout, "experts 4 bits, rest bfloat16", work, [80e9] * gpus)
+
+    found, larger = planned(answer, gpus=2), planned(2 * answer, gpus=2)
+    if not found.runs:
+        return f"With pieces of {answer:,} it does not run: each of the 8 conversations brings a piece."
+    if found.offloaded:
+        return f"With pieces of {answer:,} it runs, but {found.offloaded / 1e9:.1f} GB leave the GPUs; see .offloaded."
+    return None if larger.offloaded else f"Pieces of {answer:,} fit, and larger ones do too."
