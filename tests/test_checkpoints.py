@@ -32,7 +32,8 @@ def tiny_checkpoint(tmp_path_factory) -> Path:
     """A random text model of a few kilobytes in two shards, with the proxy's tokenizer."""
     folder = tmp_path_factory.mktemp("checkpoint") / "tiny"
     config = Llama4TextConfig(
-        vocab_size=64,
+        vocab_size=2067,
+        bos_token_id=2048,
         hidden_size=16,
         intermediate_size=16,
         intermediate_size_mlp=16,
@@ -45,7 +46,7 @@ def tiny_checkpoint(tmp_path_factory) -> Path:
         pad_token_id=0,
     )
     torch.manual_seed(0)
-    Llama4ForCausalLM(config).save_pretrained(folder, max_shard_size="10KB")
+    Llama4ForCausalLM(config).save_pretrained(folder, max_shard_size="80KB")
     for name in ("tokenizer.json", "tokenizer_config.json"):
         shutil.copy(checkpoints.MODELS / "scout-proxy" / name, folder / name)
     return folder
@@ -64,6 +65,45 @@ def message(name: str) -> str:
     text = str(caught.value)
     assert "\n" not in text and text.endswith(".")
     return text
+
+
+# ---- a tokenizer of another model --------------------------------------------------------------------------
+
+
+def change_config(checkpoint: Path, **values) -> None:
+    path = checkpoint / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | values))
+
+
+def with_vocabulary(checkpoint: Path, folder: Path, size: int) -> Path:
+    """A copy of a checkpoint whose model has another number of embeddings."""
+    model = Llama4ForCausalLM.from_pretrained(checkpoint)
+    model.resize_token_embeddings(size)
+    model.save_pretrained(folder)
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        shutil.copy(checkpoint / name, folder / name)
+    return folder
+
+
+def test_a_tokenizer_with_more_tokens_than_the_model(tiny_checkpoint, tmp_path):
+    checkpoint = with_vocabulary(tiny_checkpoint, tmp_path / "small", 2060)
+    assert "has 2,067 tokens, its model only 2,060: take tokenizer" in message(str(checkpoint))
+
+
+def test_a_tokenizer_with_special_tokens_elsewhere(checkpoint):
+    change_config(checkpoint, bos_token_id=7)
+    assert "has <|begin_of_text|> at 2,048, its model expects it at 7: take tokenizer" in message(str(checkpoint))
+
+
+def test_a_placeholder_for_pictures_elsewhere(tmp_path):
+    folder = Path(shutil.copytree(checkpoints.MODELS / "scout-proxy", tmp_path / "moved"))
+    change_config(folder, image_token_index=5)
+    assert "has <|patch|> at 2,066, its model expects it at 5: take tokenizer" in message(str(folder))
+
+
+def test_a_tokenizer_with_fewer_tokens_is_fine(tiny_checkpoint, tmp_path):
+    checkpoint = with_vocabulary(tiny_checkpoint, tmp_path / "large", 2100)
+    assert load_checkpoint(str(checkpoint))[1].config.vocab_size == 2100
 
 
 # ---- what loads --------------------------------------------------------------------------------------------

@@ -22,6 +22,8 @@ from transformers import (
     AutoModelForImageTextToText,
     AutoProcessor,
     AutoTokenizer,
+    PreTrainedConfig,
+    PreTrainedTokenizerBase,
     logging,
 )
 
@@ -95,7 +97,7 @@ def load_checkpoint(name: str | None = None, **options):
         (processor, model); for a text-only checkpoint the tokenizer takes the processor's place.
 
     Raises:
-        CheckpointError: unknown, gated, unreachable or damaged checkpoint.
+        CheckpointError: unknown, gated, unreachable or damaged checkpoint, or a tokenizer of another model.
     """
     source = resolve_checkpoint(name)
     shown = name or os.environ.get(VARIABLE) or DEFAULT
@@ -118,7 +120,29 @@ def load_checkpoint(name: str | None = None, **options):
                 model = AutoModelForCausalLM.from_pretrained(source, **options)
     except Exception as error:
         raise CheckpointError(_remedy(shown, error)) from error
+    check_tokenizer(getattr(processor, "tokenizer", processor), config, shown)
     return processor, model.eval()
+
+
+def check_tokenizer(tokenizer: PreTrainedTokenizerBase, config: PreTrainedConfig, name: str) -> None:
+    """Whether a tokenizer belongs to a model: its ids have embeddings, and the special tokens are where the model looks.
+
+    Raises:
+        CheckpointError: it does not.
+    """
+    text, remedy = config.get_text_config(), "take tokenizer and weights from the same checkpoint."
+    if len(tokenizer) > text.vocab_size:
+        raise CheckpointError(
+            f"The tokenizer of {name!r} has {len(tokenizer):,} tokens, its model only {text.vocab_size:,}: {remedy}"
+        )
+    looked_for = {"<|begin_of_text|>": text.bos_token_id, "<|patch|>": getattr(config, "image_token_index", None)}
+    for token, expected in looked_for.items():
+        # A tokenizer without such a token gives the id of the unknown one, or None.
+        found = tokenizer.get_vocab().get(token)
+        if expected is not None and found is not None and found != expected:
+            raise CheckpointError(
+                f"The tokenizer of {name!r} has {token} at {found:,}, its model expects it at {expected:,}: {remedy}"
+            )
 
 
 def check_folder(folder: Path, name: str) -> None:
