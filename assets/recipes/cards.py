@@ -50,15 +50,26 @@ def _percent(share: float) -> str:
     return f"{100 * share:.0f} %"
 
 
-def _training(folder: Path, command: str, provenance: dict) -> str:
+def training_figures(folder: Path) -> dict[str, float]:
+    """Steps, minutes, and the loss of the text batches at step 25 and over the last 500 steps, from a run's log."""
     log = read_log(folder)
-    first, last = log[0], log[-1]
+    last_lines = [line["loss"][0] for line in log if line["step"] > log[-1]["step"] - 500]
+    return {
+        "steps": log[-1]["step"],
+        "minutes": round(log[-1]["seconds"] / 60),
+        "first_loss": log[0]["loss"][0],
+        "last_loss": round(float(np.mean(last_lines)), 3),
+    }
+
+
+def _training(folder: Path, command: str, provenance: dict) -> str:
+    figures = training_figures(folder)
     return (
-        f"`{command}` made it: {last['step']:,} optimizer steps, {last['seconds'] / 60:.0f} minutes of one thread of a "
+        f"`{command}` made it: {figures['steps']:,} optimizer steps, {figures['minutes']} minutes of one thread of a "
         f"two-core {provenance['machine'].split(' CPU')[0]} machine that did other work beside, no GPU "
         f"(torch {provenance['torch']}, transformers {provenance['transformers']}, Python {provenance['python']}). "
-        f"The loss of the text batches went from {first['loss'][0]:.2f} at step {first['step']} to "
-        f"{np.mean([line['loss'][0] for line in log[-20:]]):.2f}, the mean of the last {25 * min(20, len(log))} steps. "
+        f"The loss of the text batches went from {figures['first_loss']:.2f} at step 25 to {figures['last_loss']:.2f}, "
+        "the mean of the last 500 steps. "
         "`training_log.jsonl` is the log. The sha256 of every file is in `assets/SHA256SUMS`."
     )
 

@@ -32,9 +32,10 @@ from llama4lab.dispatch import sorted_dispatch  # noqa: E402
 from llama4lab.parameters import count_active, count_by_part  # noqa: E402
 from llama4lab.recall import CHANCE, needle_rows, recall_accuracy  # noqa: E402
 from llama4lab.routing import record_routing  # noqa: E402
-from train import LANGUAGE_MODELS, SMALL_BATCH, held_out_nll  # noqa: E402
+from train import ABLATIONS, LANGUAGE_MODELS, SMALL_BATCH, held_out_nll, is_stored  # noqa: E402
 
 MEASUREMENTS = ASSETS / "measurements"
+UNSTORED = ROOT / ".work" / "models"  # runs of which only the figures stay
 DENSE_TWIN = MEASUREMENTS / "dense-twin.json"
 STORED_LANGUAGE_MODELS = [name for name in LANGUAGE_MODELS if name != "dense-twin"]
 SMALL_BATCH_TOKENS = SMALL_BATCH[0] * SMALL_BATCH[1]
@@ -187,7 +188,7 @@ def evaluate_dense_twin() -> None:
 
     Of this run (`train.py dense-twin`) only the figure is kept, so it is read from .work, where the run was made.
     """
-    finished = ROOT / ".work" / "models" / "dense-twin"
+    finished = UNSTORED / "dense-twin"
     if not finished.exists():
         sys.exit("There is no finished dense twin in .work/models; make it with train.py dense-twin.")
     last = cards.read_log(finished)[-1]
@@ -258,7 +259,7 @@ def evaluate_small_models() -> None:
 def record_balance() -> None:
     """Gather the logs of the balance runs, which .work holds, in balance.json."""
     runs = {}
-    for folder in sorted((ROOT / ".work" / "models" / "ablations").glob("balance-*")):
+    for folder in sorted((UNSTORED / "ablations").glob("balance-*")):
         log = cards.read_log(folder)
         runs[folder.name.removeprefix("balance-")] = {
             "step": [line["step"] for line in log],
@@ -301,11 +302,16 @@ def evaluate_attention_ablation(name: str) -> None:
     """Measure the named ablation and enter it beside those already recorded."""
     path = MEASUREMENTS / "recall.json"
     recorded = json.loads(path.read_text(encoding="utf-8"))["models"] if path.exists() else {}
-    _, model = load_checkpoint(f"ablations/{name}")
+    stored = is_stored(f"ablations/{name}")
+    folder = (ASSETS / "models" if stored else UNSTORED) / "ablations" / name
+    _, model = load_checkpoint(str(folder), dtype=torch.float32)
     # Long rows without padding: the library's chunk masks would be as large as the square of their length.
     model.set_attn_implementation(training_attention.NAME)
     recorded[name] = {"provenance": provenance(), **recall_figures(model)}
-    cards.write_ablation_card(ASSETS / "models" / "ablations" / name, recorded[name])
+    if stored:
+        cards.write_ablation_card(folder, recorded[name])
+    else:
+        recorded[name]["training"] = cards.training_figures(folder)
     samples.write_json(path, {"chance": CHANCE, "models": {name: recorded[name] for name in sorted(recorded)}})
 
 
@@ -317,10 +323,11 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
     names = options.names or known_proxies()
-    unknown = sorted(set(names) - set(known_proxies()) - {"balance", "dense-twin"})
+    unstored = {f"ablations/{f.name}" for kind in ABLATIONS for f in (UNSTORED / "ablations").glob(f"{kind}-[0-9]*")}
+    known = sorted({*known_proxies(), *unstored})
+    unknown = sorted(set(names) - {*known, "balance", "dense-twin"})
     if unknown:
-        known = ", ".join(known_proxies())
-        sys.exit(f"There is no model {unknown[0]!r}; give some of {known}, balance or dense-twin.")
+        sys.exit(f"There is no model {unknown[0]!r}; give some of {', '.join(known)}, balance or dense-twin.")
     torch.set_num_threads(options.threads)
     for name in names:
         variant = name.removeprefix("ablations/")

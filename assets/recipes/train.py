@@ -68,14 +68,22 @@ SMALL_MODELS = {
 SMALL_STEPS, BALANCE_STEPS = 2000, 600
 SMALL_BATCH = (16, 128)  # rows, tokens a row
 KEPT_SHARES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.35, 0.5, 0.7, 0.85)  # of the steps; the tenth is the finished model
-# Runs of which the course keeps what they showed, not the weights: evaluate.py finds these in .work/models.
-NOT_STORED = ("dense-twin", "ablations/balance-")
+STORED_SEEDS = ("0", "1")  # of the attention ablations
 
 
 def known_recipes() -> list[str]:
     """The names that this command takes."""
     small = [f"ablations/{name}" + "-SEED" * name.startswith("balance-") for name in SMALL_MODELS]
     return [*LANGUAGE_MODELS, *small, *(f"ablations/{kind}-SEED" for kind in ABLATIONS)]
+
+
+def is_stored(name: str) -> bool:
+    """Whether assets/models keeps the weights of a run, or only assets/measurements what it showed.
+
+    The latter lie in .work/models, where evaluate.py finds them.
+    """
+    kind, _, seed = name.removeprefix("ablations/").rpartition("-")
+    return name != "dense-twin" and not kind.startswith("balance-") and (kind not in ABLATIONS or seed in STORED_SEEDS)
 
 
 def keep_freed_memory() -> None:
@@ -228,9 +236,7 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     logging.set_verbosity_error()
     logging.disable_progress_bar()
-    out = options.out or (
-        options.work / "models" if options.name.startswith(NOT_STORED) else ROOT / "assets" / "models"
-    )
+    out = options.out or (ROOT / "assets" / "models" if is_stored(options.name) else options.work / "models")
     target, work = out / options.name, options.work / options.name
     family, _, variant = options.name.partition("/")
     kind, _, seed = variant.rpartition("-")
