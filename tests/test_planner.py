@@ -146,7 +146,14 @@ def test_a_layer_that_is_brought_in_has_room_and_its_cache_on_the_first_gpu(scou
 def test_no_room_for_what_must_be_there(scout):
     found = make_plan(scout, "bfloat16", Workload(131_072), [80e9])
     assert not found.runs and set(found.device_map.values()) == {"cpu"}
-    assert planner.describe(found).endswith("does not run: a device would need more than it has")
+    assert planner.describe(found).endswith("device 0 has no room for a module beside what a pass takes")
+
+
+def test_gpus_that_are_not_needed_do_not_matter(scout):
+    found = make_plan(scout, EXPERTS_IN_4_BITS, Workload(1000), [141e9, 0.5e9])
+    assert found.runs and set(found.device_map.values()) == {0}
+    found = make_plan(scout, EXPERTS_IN_4_BITS, Workload(1000), [0.5e9, 141e9])
+    assert not found.runs  # the first one computes what lies elsewhere
 
 
 def test_the_disk_comes_last():
@@ -166,6 +173,8 @@ def test_longest_context_is_the_edge(scout, piece):
 
 
 def test_longest_context_has_bounds(scout, maverick):
+    with pytest.raises(CourseError, match="at least one"):
+        planner.longest_context(scout, "bfloat16", [])
     assert planner.longest_context(maverick, "bfloat16", [80e9]) == 0
     assert planner.longest_context(maverick, "4 bits", [10e12], piece=256) == 1_048_576
 
@@ -200,6 +209,10 @@ def test_command(capsys):
         (["llama5"], "There is no configuration 'llama5'"),
         (["scout", "--tokens", "0"], "whole number of tokens"),
         (["scout", "--precision", "int4"], "There is no precision 'int4'"),
+        (["scout", "--gpus", "80e9"], "in GB"),
+        (["scout", "--gpus", "80", "nan"], "in GB"),
+        (["scout", "--gpus", "-80"], "in GB"),
+        (["scout", "--cpu", "-5"], "in GB"),
     ],
 )
 def test_command_says_what_is_wrong(capsys, command, sentence):

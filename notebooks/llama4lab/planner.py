@@ -17,12 +17,13 @@ from llama4lab.checkpoints import MODELS, known_proxies
 from llama4lab.errors import CourseError
 from llama4lab.parameters import PRECISIONS, build_on_meta, count_by_part, real_config, weight_bytes
 
+LARGEST_GB = 10_000  # no GPU has more; a larger number is one in bytes
 RESERVE = 10**9  # bytes of a GPU left for the CUDA context and for fragmentation; a judgment, not a measurement
 
 
 @dataclass(frozen=True)
 class Workload:
-    """What the model is to do.
+    """What the model is to do: text, sequences of equal length. Pictures and padding need more.
 
     Attributes:
         tokens: length of a sequence, prompt and answer together.
@@ -95,8 +96,11 @@ class Plan:
 
     @property
     def runs(self) -> bool:
-        """Whether every device has room for what it must hold, be it with weights elsewhere."""
-        return all(share.free >= 0 for share in self.shares)
+        """Whether what is used has room for what it must hold, be it with weights elsewhere.
+
+        A plan that leaves its first device without a module does not run there.
+        """
+        return self.shares[0].weights > 0 and all(share.free >= 0 for share in self.shares if share.weights)
 
     def max_memory(self, slack: int = 2**20) -> dict[int | str, int]:
         """Limits under which accelerate's `infer_auto_device_map` comes to this plan by itself.
@@ -271,7 +275,12 @@ def longest_context(
     """The most tokens a sequence with which all weights stay on the GPUs; 0 if there is none.
 
     Never more than the configuration's `max_position_embeddings`.
+
+    Raises:
+        CourseError: no GPU, unknown precision, no Llama 4 model.
     """
+    if not gpus:
+        raise CourseError("The longest context is sought on GPUs; name the bytes of at least one.")
     text = model.config.get_text_config()
 
     def fits(tokens: int) -> bool:
@@ -298,6 +307,8 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--cpu", type=float, default=math.inf, help="GB of main memory")
     options = parser.parse_args(arguments)
     try:
+        if not all(0 < size < LARGEST_GB for size in options.gpus) or not options.cpu >= 0:
+            raise CourseError("Give the size of each GPU and of main memory in GB, such as --gpus 80 80 --cpu 200.")
         config = MODELS / options.model if options.model in known_proxies() else real_config(options.model)
         work = Workload(options.tokens, options.batch, options.piece)
         found = make_plan(
@@ -314,12 +325,14 @@ def describe(found: Plan) -> str:
     """The plan as a table in GB, and a sentence on whether it runs."""
     lines = [f"{'device':8}{'capacity':>10}{'weights':>10}{'cache':>10}{'working':>10}{'free':>10}"]
     for share in found.shares:
-        if share.weights or share.cache or isinstance(share.device, int):
+        if share.weights or share.cache:
             sizes = (share.capacity, share.weights, share.cache, share.working, share.free)
             lines.append(
                 f"{share.device!s:8}" + "".join(f"{s / 1e9:>10.1f}" if s < math.inf else f"{'any':>10}" for s in sizes)
             )
-    if not found.runs:
+    if not found.shares[0].weights:
+        lines.append(f"does not run: device {found.shares[0].device} has no room for a module beside what a pass takes")
+    elif not found.runs:
         lines.append("does not run: a device would need more than it has")
     elif found.offloaded:
         lines.append(f"runs, slowly: {found.offloaded / 1e9:.1f} GB are copied for every pass")
