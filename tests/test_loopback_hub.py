@@ -1,5 +1,6 @@
 """llama4lab.loopback_hub, asked by the real client: parts of files, broken connections, revisions."""
 
+import socket
 import urllib.error
 import urllib.request
 
@@ -35,6 +36,23 @@ def test_a_broken_connection_is_resumed_by_the_client(folder, tmp_path):
         hub.drop_at = 11_000_000
         assert download(hub, tmp_path, "large.bin") == CONTENT
         assert hub.sent == [("large.bin", 0, 11_000_000), ("large.bin", 10 * 2**20, len(CONTENT) - 10 * 2**20)]
+
+
+def test_a_held_connection_ends_with_its_client(folder):
+    with serve_gated(folder, REPOSITORY, TOKEN) as hub:
+        for unread in (0, 1_000_000):  # what was not read makes the system reset the connection, not close it
+            hub.holding.clear()
+            hub.hold_at = 11_000_000
+            with socket.create_connection(hub.server_address) as client:
+                request = f"GET /{REPOSITORY}/resolve/main/large.bin HTTP/1.1\r\nAuthorization: Bearer {TOKEN}\r\n\r\n"
+                client.sendall(request.encode())
+                answer = client.makefile("rb")
+                while answer.readline().strip():
+                    pass
+                assert len(answer.read(11_000_000 - unread)) == 11_000_000 - unread
+                assert hub.holding.wait(30)
+                answer.close()
+    assert hub.sent == [("large.bin", 0, 11_000_000)] * 2
 
 
 def test_short_answers_are_not_broken(folder, tmp_path):

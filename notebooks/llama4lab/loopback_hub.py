@@ -10,7 +10,7 @@ import re
 import sys
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -147,7 +147,8 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(body[start : min(start + CHUNK, stop)])
         if hold:
             hub.holding.set()
-            self.connection.recv(1)  # returns when the client is gone: it has nothing more to say
+            with suppress(ConnectionError):
+                self.connection.recv(1)  # returns, or fails, when the client is gone: it has nothing more to say
         if drop or hold:
             self.close_connection = True
         return stop
