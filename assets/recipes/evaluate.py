@@ -209,20 +209,41 @@ def baselines(tokenizer, train: dict[str, lb.Rows], held: dict[str, lb.Rows]) ->
     return {"unigram_nll": unigram, "dense_twin_nll": dense}
 
 
+def skills(model, processor, held: dict[str, lb.Rows]) -> dict[str, dict[str, float]]:
+    """Held-out NLL, exact answers in chat and about pictures."""
+    with sorted_dispatch(model):
+        nll = held_out_nll(model, held)
+    chat, seen = chat_accuracy(model, processor.tokenizer), picture_accuracy(model, processor)
+    return {"nll": nll, "chat": chat, "pictures": seen}
+
+
+def evaluate_longer_training() -> None:
+    """Record what scout-proxy learns in more steps than its recipe has, and enter it in its card.
+
+    Of this run (`train.py scout-proxy --steps 6000 --out .work/models`) only the figures are kept.
+    """
+    finished = UNSTORED / "scout-proxy"
+    if not finished.exists():
+        sys.exit("There is no scout-proxy in .work/models; train it with --steps 6000 --out .work/models.")
+    processor, model = load_checkpoint(str(finished), dtype=torch.float32)
+    model.language_model.set_attn_implementation(training_attention.NAME)
+    _, held = lb.load_or_build_rows(processor.tokenizer, ROOT / ".work")
+    about = {"provenance": provenance(), "training": cards.training_figures(finished)}
+    samples.write_json(cards.LONGER_TRAINING, about | skills(model, processor, held))
+    stored = json.loads((MEASUREMENTS / "scout-proxy.json").read_text(encoding="utf-8"))
+    cards.write_language_card(ASSETS / "models" / "scout-proxy", stored)
+
+
 def evaluate_language_model(name: str) -> None:
     """Measure scout-, maverick- or behemoth-proxy and write its card."""
     processor, model = load_checkpoint(name)
     model.language_model.set_attn_implementation(training_attention.NAME)
     tokenizer = processor.tokenizer
     train, held = lb.load_or_build_rows(tokenizer, ROOT / ".work")
-    with sorted_dispatch(model):
-        nll = held_out_nll(model, held)
     result = {
         "provenance": provenance(),
-        "nll": nll,
+        **skills(model, processor, held),
         **baselines(tokenizer, train, held),
-        "chat": chat_accuracy(model, tokenizer),
-        "pictures": picture_accuracy(model, processor),
         "recall": recall_in_prose(model, tokenizer),
         "routing": routing_figures(model, held),
         "tokens_per_word": cards.fertility(tokenizer),
@@ -315,19 +336,25 @@ def evaluate_attention_ablation(name: str) -> None:
     samples.write_json(path, {"chance": CHANCE, "models": {name: recorded[name] for name in sorted(recorded)}})
 
 
+# Runs of which the course keeps what they showed, by the name that records it.
+RUNS = {"balance": record_balance, "dense-twin": evaluate_dense_twin, "longer-training": evaluate_longer_training}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
-        "names", nargs="*", help="models, or balance or dense-twin for those runs; all models when none is given"
+        "names",
+        nargs="*",
+        help="models, or balance, dense-twin or longer-training for those runs; all models when none is given",
     )
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
     names = options.names or known_proxies()
     unstored = {f"ablations/{f.name}" for kind in ABLATIONS for f in (UNSTORED / "ablations").glob(f"{kind}-[0-9]*")}
     known = sorted({*known_proxies(), *unstored})
-    unknown = sorted(set(names) - {*known, "balance", "dense-twin"})
+    unknown = sorted(set(names) - {*known, *RUNS})
     if unknown:
-        sys.exit(f"There is no model {unknown[0]!r}; give some of {', '.join(known)}, balance or dense-twin.")
+        sys.exit(f"There is no model {unknown[0]!r}; give some of {', '.join([*known, *RUNS])}.")
     torch.set_num_threads(options.threads)
     for name in names:
         variant = name.removeprefix("ablations/")
@@ -337,10 +364,9 @@ def main() -> None:
             evaluate_attention_ablation(variant)
     if any(name.startswith("ablations/small-") for name in names):
         evaluate_small_models()
-    if "balance" in names:
-        record_balance()
-    if "dense-twin" in names:
-        evaluate_dense_twin()
+    for run, record in RUNS.items():
+        if run in names:
+            record()
     write_manifest()
 
 
