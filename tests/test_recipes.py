@@ -405,3 +405,30 @@ def test_maverick_is_made_with_the_stored_configuration(processor):
     stored = json.loads((ASSETS / "models" / "maverick-proxy" / "config.json").read_text(encoding="utf-8"))
     for key in ("num_local_experts", "moe_layers", "use_qk_norm", "intermediate_size", "rope_parameters", "vocab_size"):
         assert made[key] == stored["text_config"][key], key
+
+
+@pytest.mark.parametrize("kind", train_recipes.ABLATIONS)
+def test_three_seeds_of_every_ablation_are_measured_and_those_that_are_to_be_stored_are(kind):
+    recorded = json.loads((ASSETS / "measurements" / "recall.json").read_text(encoding="utf-8"))["models"]
+    seeds = [name for name in recorded if name.rpartition("-")[0] == kind]
+    assert len(seeds) >= 3
+    for name in seeds:
+        stored = train_recipes.is_stored(f"ablations/{name}")
+        assert (ASSETS / "models" / "ablations" / name / "model.safetensors").is_file() == stored
+        assert ("training" in recorded[name]) != stored  # a stored model has its log beside it
+
+
+def test_which_runs_are_stored():
+    stored = ("scout-proxy", "maverick-proxy", "behemoth-proxy", "ablations/small-moe", "ablations/rope-1")
+    assert all(map(train_recipes.is_stored, stored))
+    measured = ("dense-twin", "ablations/balance-loss-0", "ablations/balance-none-2", "ablations/chunk-only-2")
+    assert not any(map(train_recipes.is_stored, measured))
+
+
+def test_evaluate_names_what_it_knows():
+    run = subprocess.run(
+        [sys.executable, str(ROOT / "assets" / "recipes" / "evaluate.py"), "behemoth"], capture_output=True, text=True
+    )
+    assert run.returncode == 1 and "Traceback" not in run.stderr
+    assert run.stderr.strip().startswith("There is no model 'behemoth'; give some of ablations/chunk-only-0, ")
+    assert run.stderr.strip().endswith("balance, dense-twin, longer-training.")
