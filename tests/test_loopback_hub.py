@@ -4,6 +4,7 @@ import socket
 import urllib.error
 import urllib.request
 
+import huggingface_hub
 import pytest
 from huggingface_hub import HfApi, hf_hub_download
 from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
@@ -12,6 +13,13 @@ from llama4lab.loopback_hub import serve_gated
 
 REPOSITORY, TOKEN = "owner/gated", "granted"
 CONTENT = bytes(range(256)) * 50_000  # 12.8 MB, more than the client's 10 MiB chunk
+
+
+@pytest.fixture(autouse=True)
+def not_offline(monkeypatch):
+    # `course.py test` sets HF_HUB_OFFLINE; the hub of these tests is on this machine.
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
+    huggingface_hub.close_session()
 
 
 @pytest.fixture
