@@ -213,6 +213,7 @@ def test_command(capsys):
         (["scout", "--gpus", "80", "nan"], "in GB"),
         (["scout", "--gpus", "-80"], "in GB"),
         (["scout", "--cpu", "-5"], "in GB"),
+        (["maverick", "--tokens", "1048577"], "maverick is declared for at most 1,048,576 tokens"),
     ],
 )
 def test_command_says_what_is_wrong(capsys, command, sentence):

@@ -311,9 +311,11 @@ def main(arguments: list[str]) -> int:
             raise CourseError("Give the size of each GPU and of main memory in GB, such as --gpus 80 80 --cpu 200.")
         config = MODELS / options.model if options.model in known_proxies() else real_config(options.model)
         work = Workload(options.tokens, options.batch, options.piece)
-        found = make_plan(
-            build_on_meta(config), options.precision, work, [g * 1e9 for g in options.gpus], options.cpu * 1e9
-        )
+        model = build_on_meta(config)
+        declared = model.config.get_text_config().max_position_embeddings
+        if work.tokens > declared:
+            raise CourseError(f"{options.model} is declared for at most {declared:,} tokens; ask for no more.")
+        found = make_plan(model, options.precision, work, [g * 1e9 for g in options.gpus], options.cpu * 1e9)
     except CourseError as problem:
         print(problem, file=sys.stderr)
         return 1
