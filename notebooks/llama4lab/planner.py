@@ -176,15 +176,27 @@ def pieces_of(model: torch.nn.Module, precision: str, work: Workload) -> list[Pi
     Raises:
         CourseError: unknown precision, or no Llama 4 model.
     """
+    return _with_cache(model, _weights_of(model, precision), work)
+
+
+def _weights_of(model: torch.nn.Module, precision: str) -> dict[str, float]:
+    """Bytes of weights by module, in order; see `pieces_of`."""
     if precision not in PRECISIONS:
         raise CourseError(f"There is no precision {precision!r}; give one of {', '.join(map(repr, PRECISIONS))}.")
+    return {
+        name: weight_bytes(count_by_part(module, name), *PRECISIONS[precision])
+        for name, module in _whole_modules(model)
+    }
+
+
+def _with_cache(model: torch.nn.Module, weights: dict[str, float], work: Workload) -> list[Piece]:
     text = model.config.get_text_config()
     pieces = []
-    for name, module in _whole_modules(model):
+    for name, size in weights.items():
         parent, _, last = name.rpartition(".")
         is_layer = parent.endswith("model.layers")
         cache = cache_bytes_of_layer(text, text.layer_types[int(last)], work, model.dtype.itemsize) if is_layer else 0
-        pieces.append(Piece(name, weight_bytes(count_by_part(module, name), *PRECISIONS[precision]), cache))
+        pieces.append(Piece(name, size, cache))
     return pieces
 
 
@@ -218,7 +230,13 @@ def make_plan(
     Raises:
         CourseError: unknown precision, no Llama 4 model.
     """
-    pieces = pieces_of(model, precision, work)
+    return _place(model, pieces_of(model, precision, work), work, gpus, cpu, reserve)
+
+
+def _place(
+    model: torch.nn.Module, pieces: list[Piece], work: Workload, gpus: Sequence[float], cpu: float, reserve: float
+) -> Plan:
+    """`make_plan` for pieces that are known."""
     capacity = dict(enumerate(gpus)) | {"cpu": cpu, "disk": math.inf}
     computing = list(range(len(gpus))) or ["cpu"]
     first = computing[0]
@@ -282,9 +300,11 @@ def longest_context(
     if not gpus:
         raise CourseError("The longest context is sought on GPUs; name the bytes of at least one.")
     text = model.config.get_text_config()
+    weights = _weights_of(model, precision)  # counted once: they do not change with the tokens
 
     def fits(tokens: int) -> bool:
-        found = make_plan(model, precision, Workload(tokens, batch, piece), gpus)
+        work = Workload(tokens, batch, piece)
+        found = _place(model, _with_cache(model, weights, work), work, gpus, math.inf, RESERVE)
         return found.runs and not found.offloaded
 
     # Every term grows with the tokens, so the answer can be found by halving.
