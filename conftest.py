@@ -1,3 +1,3 @@
 """Reaches the notebooks too, which a conftest.py inside tests/ would not."""
 
-pytest_plugins = ["tests.nbval_rules"]
+pytest_plugins = ["tests.checking.nbval_rules"]

@@ -534,8 +534,8 @@ def store_notebooks(root, numbers):
     ensure_environment(root)
     variables = environment_variables(root)
     variables["HF_HUB_OFFLINE"] = "1"
-    command = [str(environment_python(root)), str(root / "tests" / "store_notebooks.py")]
-    return run_program(command + [str(path) for path in notebooks], root, variables)
+    command = [str(environment_python(root)), "-m", "llama4lab.store"]
+    return run_program(command + [str(path) for path in notebooks], root / "notebooks", variables)
 
 
 COMMANDS = {"lab": start_lab, "test": run_tests, "doctor": run_doctor, "store": store_notebooks}

@@ -219,7 +219,7 @@ Exact means that greedy decoding writes the whole answer and stops by itself. Th
 draws; sums whose terms the training never showed. One hop: the question names what its fact is about. Two hops: Eva has
 the key, the key is red, what color is the thing that Eva has? Other words: Eva lives in Lisbon, who comes from Portugal?
 A guess between the eight colors would be right in 12 %, between the four shapes in 25 %, between the corners that hold
-something in about 38 % (notebook 11). Of the tool answers half are calls and half are read off a result: notebook 10 tells
+something in about 38 % (notebook 13). Of the tool answers half are calls and half are read off a result: notebook 12 tells
 them apart.
 
 {skills}
@@ -285,7 +285,7 @@ def write_small_card(folder: Path, kind: str, runs: dict, provenance: dict) -> N
     steps = sorted(int(path.stem.removeprefix("step-")) for path in folder.glob("step-*.safetensors"))
     kept = (
         f"`step-00020.safetensors` and its like are the weights after {', '.join(f'{step:,}' for step in steps)} steps of "
-        "the same run, for notebook 04.\n\n"
+        "the same run, for notebook 05.\n\n"
         if steps
         else ""
     )

@@ -1,6 +1,6 @@
 """Measure what context costs, masked against chunked:  python assets/recipes/context_cost.py
 
-Writes assets/measurements/context_cost.json, with the functions of notebook 08. One CPU thread, seconds that the thread
+Writes assets/measurements/context_cost.json, with the functions of notebook 10. One CPU thread, seconds that the thread
 spent on the CPU, the fastest call kept; memory is the peak of PyTorch's allocator during a call. About six minutes on
 an idle machine and 9 GB of memory; on a busy one it takes longer and caches are shared, so let it run alone, such as
 
@@ -14,19 +14,16 @@ import time
 from functools import partial
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(ROOT), str(ROOT / "notebooks"), str(ROOT / "assets" / "recipes")]
+import torch
+from transformers import DynamicCache
 
-import torch  # noqa: E402
-from transformers import DynamicCache  # noqa: E402
-
-import samples  # noqa: E402
-from evaluate import provenance  # noqa: E402
-from llama4lab import chunked_attention  # noqa: E402
-from llama4lab.assets import ASSETS, write_manifest  # noqa: E402
-from llama4lab.checkpoints import load_checkpoint  # noqa: E402
-from llama4lab.dispatch import sorted_dispatch  # noqa: E402
-from tests.notebook_functions import functions_of  # noqa: E402
+import samples
+from evaluate import provenance
+from llama4lab import chunked_attention
+from llama4lab.assets import ASSETS, write_manifest
+from llama4lab.checkpoints import load_checkpoint
+from llama4lab.dispatch import sorted_dispatch
+from llama4lab.notebook_functions import functions_of
 
 OUTPUT = ASSETS / "measurements" / "context_cost.json"
 WAYS = {"masked": "sdpa", "chunked": chunked_attention.NAME}
@@ -53,7 +50,7 @@ def measure_layer(notebook: dict, tokens: int, rounds: dict[str, int]) -> dict[s
 
 def measure_process(way: str) -> float:
     """MiB by which the peak of this process grows in one call at 16 k tokens; on Linux, where the peak can be reset."""
-    notebook = functions_of("08")
+    notebook = functions_of("cost_of_context")
     torch.set_num_threads(1)
     layer = notebook["make_layer"](CHUNK)
     with torch.no_grad():
@@ -121,7 +118,7 @@ def main() -> None:
     if options.process:
         print(measure_process(options.process))
         return
-    notebook = functions_of("08")
+    notebook = functions_of("cost_of_context")
     torch.set_num_threads(1)
     torch.set_grad_enabled(False)
     # Long calls are their own repetition; short ones are repeated.

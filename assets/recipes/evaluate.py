@@ -14,25 +14,24 @@ from functools import partial
 from itertools import islice
 from pathlib import Path
 
+import numpy as np
+import torch
+import transformers
+
+import cards
+import corpus
+import language_batches as lb
+import samples
+import training_attention
+from llama4lab.assets import ASSETS, write_manifest
+from llama4lab.checkpoints import known_proxies, load_checkpoint
+from llama4lab.dispatch import sorted_dispatch
+from llama4lab.parameters import count_active, count_by_part
+from llama4lab.recall import CHANCE, needle_rows, recall_accuracy
+from llama4lab.routing import record_routing
+from train import ABLATIONS, LANGUAGE_MODELS, SMALL_BATCH, held_out_nll, is_stored
+
 ROOT = Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(ROOT / "notebooks"), str(ROOT / "assets" / "recipes")]
-
-import numpy as np  # noqa: E402
-import torch  # noqa: E402
-import transformers  # noqa: E402
-
-import cards  # noqa: E402
-import corpus  # noqa: E402
-import language_batches as lb  # noqa: E402
-import samples  # noqa: E402
-import training_attention  # noqa: E402
-from llama4lab.assets import ASSETS, write_manifest  # noqa: E402
-from llama4lab.checkpoints import known_proxies, load_checkpoint  # noqa: E402
-from llama4lab.dispatch import sorted_dispatch  # noqa: E402
-from llama4lab.parameters import count_active, count_by_part  # noqa: E402
-from llama4lab.recall import CHANCE, needle_rows, recall_accuracy  # noqa: E402
-from llama4lab.routing import record_routing  # noqa: E402
-from train import ABLATIONS, LANGUAGE_MODELS, SMALL_BATCH, held_out_nll, is_stored  # noqa: E402
 
 MEASUREMENTS = ASSETS / "measurements"
 UNSTORED = ROOT / ".work" / "models"  # runs of which only the figures stay

@@ -13,11 +13,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(ROOT / "notebooks"), str(ROOT / "assets" / "recipes")]
-
-import samples  # noqa: E402
-from llama4lab.assets import ASSETS, write_manifest  # noqa: E402
+import samples
+from llama4lab.assets import ASSETS, write_manifest
 
 COMMIT = "357454f4f647385839c0ff6b99a688dc7cd9c13f"
 FOLDER = "scripts/routing_output/olmoe/expert_counts"

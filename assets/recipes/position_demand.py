@@ -7,22 +7,20 @@ hundredth step. Twelve runs of one to two minutes on a CPU thread; an interrupte
 
 import argparse
 import json
-import sys
 from functools import partial
 from pathlib import Path
 
+import numpy as np
+import torch
+from transformers import Llama4ForCausalLM, Llama4TextConfig, logging
+
+import samples
+from evaluate import provenance
+from llama4lab.assets import ASSETS, write_manifest
+from llama4lab.recall import BEGIN, FILLER_0, NAME_0, NAMES, QUESTION, VALUE_0, VALUES
+from trainer import Batch, Schedule, initialize, train
+
 ROOT = Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(ROOT / "notebooks"), str(ROOT / "assets" / "recipes")]
-
-import numpy as np  # noqa: E402
-import torch  # noqa: E402
-from transformers import Llama4ForCausalLM, Llama4TextConfig, logging  # noqa: E402
-
-import samples  # noqa: E402
-from evaluate import provenance  # noqa: E402
-from llama4lab.assets import ASSETS, write_manifest  # noqa: E402
-from llama4lab.recall import BEGIN, FILLER_0, NAME_0, NAMES, QUESTION, VALUE_0, VALUES  # noqa: E402
-from trainer import Batch, Schedule, initialize, train  # noqa: E402
 
 OUTPUT = ASSETS / "measurements" / "position_demand.json"
 FACTS, QUESTIONS, ROWS = 16, 4, 32  # of a row, of a row, of a step

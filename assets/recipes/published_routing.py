@@ -10,14 +10,11 @@ import sys
 from datetime import date
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(ROOT / "notebooks"), str(ROOT / "assets" / "recipes")]
+import numpy as np
 
-import numpy as np  # noqa: E402
-
-import samples  # noqa: E402
-from llama4lab.assets import ASSETS, write_manifest  # noqa: E402
-from olmoe_loads import COMMIT, DOMAINS, CountsUnpickler  # noqa: E402
+import samples
+from llama4lab.assets import ASSETS, write_manifest
+from olmoe_loads import COMMIT, DOMAINS, CountsUnpickler
 
 SOURCE = f"https://github.com/allenai/OLMoE/tree/{COMMIT}/scripts/routing_output"
 MODELS = {

@@ -5,19 +5,15 @@ so that tests can tell when the model has changed and the picture has not.
 """
 
 import sys
-from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(ROOT / "notebooks")]
+from matplotlib.figure import Figure
 
-from matplotlib.figure import Figure  # noqa: E402
-
-from llama4lab.assets import ASSETS  # noqa: E402
-from llama4lab.checkpoints import load_checkpoint  # noqa: E402
-from llama4lab.errors import CourseError  # noqa: E402
-from llama4lab.explore import token_texts  # noqa: E402
-from llama4lab.figures import color_tokens, use_style  # noqa: E402
-from llama4lab.routing import record_routing  # noqa: E402
+from llama4lab.assets import ASSETS
+from llama4lab.checkpoints import load_checkpoint
+from llama4lab.errors import CourseError
+from llama4lab.explore import token_texts
+from llama4lab.figures import color_tokens, use_style
+from llama4lab.routing import record_routing
 
 PICTURE = ASSETS / "figures" / "routing_sentence.png"
 SENTENCE = (

@@ -8,18 +8,16 @@ pictures/ (drawings with questions), and corpus.json, which tells whether a rebu
 import hashlib
 import json
 import random
-import sys
 from itertools import islice
 from pathlib import Path
 
+import numpy as np
+
+import corpus
+import language_batches as lb
+from llama4lab.assets import ASSETS, write_manifest
+
 ROOT = Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(ROOT / "notebooks"), str(ROOT / "assets" / "recipes")]
-
-import numpy as np  # noqa: E402
-
-import corpus  # noqa: E402
-import language_batches as lb  # noqa: E402
-from llama4lab.assets import ASSETS, write_manifest  # noqa: E402
 
 SAMPLES = ASSETS / "samples"
 ROWS, PICTURES = 24, 24

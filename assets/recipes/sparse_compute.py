@@ -1,4 +1,4 @@
-"""Measure notebook 05's blocks, library against sorted:  python assets/recipes/sparse_compute.py
+"""Measure notebook 06's blocks, library against sorted:  python assets/recipes/sparse_compute.py
 
 Writes assets/measurements/sparse_compute.json, from the functions of the notebook itself. One CPU thread, seconds that
 the thread spent on the CPU, calls of all functions interleaved, the fastest of each kept. About five minutes on an
@@ -6,19 +6,14 @@ idle machine and 6 GB of memory; on a busy one it takes longer and caches are sh
 """
 
 import argparse
-import sys
 from functools import partial
-from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(ROOT), str(ROOT / "notebooks"), str(ROOT / "assets" / "recipes")]
+import torch
 
-import torch  # noqa: E402
-
-import samples  # noqa: E402
-from evaluate import provenance  # noqa: E402
-from llama4lab.assets import ASSETS, write_manifest  # noqa: E402
-from tests.notebook_functions import functions_of  # noqa: E402
+import samples
+from evaluate import provenance
+from llama4lab.assets import ASSETS, write_manifest
+from llama4lab.notebook_functions import functions_of
 
 OUTPUT = ASSETS / "measurements" / "sparse_compute.json"
 BLOCKS = {"Scout-like": 16, "Maverick-like": 128}  # experts
@@ -58,7 +53,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=12.0, help="for the library's calls at one point")
     options = parser.parse_args()
-    notebook = functions_of("05")
+    notebook = functions_of("sparse_compute")
     torch.set_num_threads(1)
     blocks = {
         name: {"experts": experts, "by_tokens": measure_block(notebook, experts, options.seconds)}

@@ -15,17 +15,14 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(ROOT / "notebooks"), str(ROOT / "assets" / "recipes")]
+import torch
+from safetensors.torch import save_file
+from transformers import Llama4ForCausalLM, Llama4ForConditionalGeneration, logging
 
-import torch  # noqa: E402
-from safetensors.torch import save_file  # noqa: E402
-from transformers import Llama4ForCausalLM, Llama4ForConditionalGeneration, logging  # noqa: E402
-
-import language_batches  # noqa: E402
-import recall_batches  # noqa: E402
-from llama4lab.recall import follower_table, needle_rows, recall_accuracy  # noqa: E402
-from proxies import (  # noqa: E402
+import language_batches
+import recall_batches
+from llama4lab.recall import follower_table, needle_rows, recall_accuracy
+from proxies import (
     ablation_config,
     behemoth_config,
     build_generation_config,
@@ -35,7 +32,9 @@ from proxies import (  # noqa: E402
     scout_config,
     small_config,
 )
-from trainer import Schedule, TrainingError, initialize, train, weighted_nll  # noqa: E402
+from trainer import Schedule, TrainingError, initialize, train, weighted_nll
+
+ROOT = Path(__file__).resolve().parents[2]
 
 ABLATIONS = ("chunk-only", "hybrid", "rope", "nope")
 PICTURES_EVERY = 3  # steps
@@ -158,7 +157,7 @@ def train_language_model(name: str, target: Path, work: Path, steps: int, device
 
 
 def train_small(name: str, target: Path, work: Path, steps: int, device: str, seed: int, scale: int) -> None:
-    """A small text-only language model: of `small-moe` the weights of nine earlier steps stay too, for notebook 04."""
+    """A small text-only language model: of `small-moe` the weights of nine earlier steps stay too, for notebook 05."""
     kind, balance = SMALL_MODELS[name]
     tokenizer = language_batches.build_tokenizer()
     rows, held = language_batches.load_or_build_rows(tokenizer, work.parent, scale)

@@ -8,7 +8,7 @@ Importing this module registers the attention; a model takes it by name:
 
     model = AutoModelForImageTextToText.from_pretrained(folder, attn_implementation=chunked_attention.NAME)
 
-Notebook 08 builds it step by step. `tests/test_chunked_attention.py` holds it equal to the library's.
+Notebook 10 builds it step by step. `tests/test_chunked_attention.py` holds it equal to the library's.
 """
 
 from typing import NamedTuple

@@ -120,7 +120,7 @@ def cache_bytes_of_layer(text, layer_type: str, work: Workload, bytes_per_number
     """Bytes of keys and values that transformers' cache holds in one layer once all tokens are read.
 
     A global layer keeps every token. A chunked one keeps the last piece that was read and chunk - 1 tokens before it:
-    the cache shows only chunk - 1, but as a slice, which keeps the memory of the whole (notebook 08).
+    the cache shows only chunk - 1, but as a slice, which keeps the memory of the whole (notebook 10).
     """
     kept = work.tokens
     if layer_type == "chunked_attention":

@@ -1,0 +1,355 @@
+"""Figures: what is published beside the picture, what is refused, and colors that can be told apart."""
+
+import base64
+import itertools
+import re
+
+import matplotlib
+import numpy as np
+import pytest
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+from matplotlib.colors import to_rgb
+
+from llama4lab import figures
+from tests.checking.nbval_rules import text_difference
+
+ALT = "A figure made to try the publishing of figures."
+
+
+@pytest.fixture(autouse=True)
+def course_style():
+    with matplotlib.rc_context():
+        figures.use_style()
+        yield
+    plt.close("all")
+
+
+@pytest.fixture
+def published(monkeypatch):
+    """What show() handed to the notebook: a list of (data, metadata)."""
+    shown = []
+    monkeypatch.setattr(figures, "display", lambda data, metadata, raw: shown.append((data, metadata)))
+    return shown
+
+
+def curve(values) -> matplotlib.figure.Figure:
+    fig, ax = plt.subplots()
+    ax.plot(values, label="run 1")
+    ax.set(xlabel="step", ylabel="loss (nats per token)", title="Loss")
+    return fig
+
+
+def jagged(count: int = 200) -> np.ndarray:
+    return (np.arange(count) * 37 % 101) / 101 + 0.2
+
+
+# ---- what is published -------------------------------------------------------------------------------------
+
+
+def test_show_publishes_picture_alt_and_numbers_and_closes(published):
+    fig = curve([0.5, 0.25, 0.125])
+    figures.show(fig, f"  {ALT}\n")
+    (data, metadata), *more = published
+    assert not more
+    assert data["text/plain"].splitlines() == [
+        ALT,
+        'axes 1: "Loss", x "step", y "loss (nats per token)"',
+        '  line "run 1"',
+        "    x 0.0, 1.0, 2.0",
+        "    y 0.5, 0.25, 0.125",
+    ]
+    assert metadata == {"image/png": {"alt": ALT}}
+    picture = base64.b64decode(data["image/png"])
+    assert picture.startswith(b"\x89PNG") and len(picture) < 60_000
+    assert not plt.fignum_exists(fig.number)
+
+
+def test_the_same_figure_has_the_same_bytes_and_no_software_or_date(published):
+    for _ in range(2):
+        figures.show(curve(jagged()), ALT)
+    first, second = (base64.b64decode(data["image/png"]) for data, _ in published)
+    assert first == second
+    assert b"Software" not in first and b"tEXt" not in first
+
+
+def test_a_picture_is_at_most_six_inches_wide(published):
+    figures.show(curve(jagged()), ALT)
+    width = int.from_bytes(base64.b64decode(published[0][0]["image/png"])[16:20], "big")
+    assert width == 600
+
+
+@pytest.mark.parametrize("alt", ["", None, "too short", " " * 30])
+def test_alt_text_is_demanded(published, alt):
+    with pytest.raises(ValueError, match="alt text of .* say in a sentence"):
+        figures.show(curve([1.0]), alt)
+    assert not published
+
+
+def test_wide_figures_are_refused(published):
+    fig = curve([1.0])
+    fig.set_figwidth(8)
+    with pytest.raises(ValueError, match="8 inches wide"):
+        figures.show(fig, ALT)
+    assert not published
+
+
+@pytest.mark.parametrize(("labels", "missing"), [({"xlabel": "a"}, "no y label"), ({"ylabel": "a"}, "no x label")])
+def test_axis_labels_are_demanded(published, labels, missing):
+    fig, ax = plt.subplots()
+    ax.plot([1, 2])
+    ax.set(**labels)
+    with pytest.raises(ValueError, match=f"axes 1 has {missing}"):
+        figures.show(fig, ALT)
+    assert not published
+
+
+def test_labels_may_be_shared_and_color_bars_need_one():
+    fig, (left, right) = plt.subplots(1, 2, sharey=True)
+    left.set(xlabel="a", ylabel="b")
+    right.set(xlabel="a")
+    assert not figures.missing_labels(fig)
+    image = right.imshow(np.eye(3))
+    bar = fig.colorbar(image)
+    assert figures.missing_labels(fig) == ["axes 3 is a color bar without a label"]
+    bar.set_label("score")
+    assert not figures.missing_labels(fig)
+
+
+def test_everything_drawn_is_described():
+    fig, ax = plt.subplots()
+    ax.bar(["chunked", "global"], [3, 4], bottom=[1, 0])
+    ax.scatter([0.5, 1.5], [2, 3], c=[7, 9], label="seeds")
+    ax.fill_between([0, 1], [0, 0], [1, 2])
+    ax.hlines([0.25], 0, 1)
+    ax.axvspan(0.5, 1)
+    ax.annotate("chance", (0, 0.25))
+    ax.set(xlabel="layers", ylabel="recall")
+    fig.canvas.draw()
+    text = figures.describe(fig)
+    for line in (
+        "  x ticks: chunked, global",
+        "    length 3, 4",
+        "    from 1, 0",
+        '  points "seeds"',
+        "    x 0.5, 1.5",
+        "    values 7.0, 9.0",
+        "  FillBetweenPolyCollection",
+        "  LineCollection",
+        "  rectangle",
+        "  text: chance",
+    ):
+        assert line in text.splitlines(), line
+
+
+def test_what_cannot_be_described_is_refused():
+    fig, ax = plt.subplots()
+    ax.table([["a"]])
+    with pytest.raises(ValueError, match="cannot put a Table into words"):
+        figures.describe(fig)
+
+
+# ---- numbers that stand for many values --------------------------------------------------------------------
+
+
+def difference(before, after) -> list[str]:
+    texts = ["\n".join(figures.data("y", values)) for values in (before, after)]
+    return text_difference(*texts, figure=True)
+
+
+@pytest.mark.parametrize("count", [3, 12, 64, 65, 200])
+def test_one_changed_point_shows_wherever_it_is(count):
+    values = jagged(count)
+    for place in range(count):
+        changed = values.copy()
+        changed[place] += 0.05
+        assert difference(values, changed), f"point {place} of {count}"
+
+
+@pytest.mark.parametrize("count", [3, 64, 200, 5000])
+def test_noise_of_another_processor_does_not_show(count):
+    values = jagged(count)
+    for seed in range(20):
+        noise = np.random.default_rng(seed).uniform(-1, 1, count) * 2e-5
+        assert not difference(values, values * (1 + noise))
+
+
+@pytest.mark.parametrize("edge", [0.1235, 0.12345, 0.99995, 1.0005, 9999.5])
+def test_values_on_a_rounding_edge_do_not_show(edge):
+    assert not difference([edge - 1e-9], [edge + 1e-9])
+
+
+def test_noise_around_zero_does_not_show():
+    assert not difference([1.0, 3e-8, -0.5], [1.0, -2e-8, -0.5])
+
+
+def test_exact_data_are_compared_exactly():
+    mask = np.tril(np.ones((96, 96), bool))
+    changed = mask.copy()
+    changed[3, 90] = True
+    assert difference(mask, changed)
+    assert not difference(mask, mask.copy())
+    assert difference([1, 2, 3], [1, 2, 4])
+
+
+def test_an_image_shows_a_changed_row_and_a_changed_column():
+    image = np.random.default_rng(0).random((40, 50))
+    for place in ((3, slice(None)), (slice(None), 7)):
+        changed = image.copy()
+        changed[place] += 0.01
+        assert difference(image, changed)
+
+
+def test_missing_values_are_counted():
+    values = jagged()
+    values[[3, 5]] = np.nan
+    assert "(2 missing)" in figures.data("y", values)[0]
+    assert difference(jagged(), values)
+
+
+def test_the_text_stays_short():
+    assert all(len("\n".join(figures.data("y", jagged(count)))) < 700 for count in (64, 65, 200, 100_000))
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(3, "3"), (np.int64(3), "3"), (3.0, "3.0"), (-0.0, "0.0"), (0.123456, "0.1235"), (1e-7, "1e-07")],
+)
+def test_numbers_are_told_as_integers_or_floats(value, text):
+    assert figures.number(value) == text
+
+
+# ---- colors ------------------------------------------------------------------------------------------------
+
+# Machado, Oliveira, Fernandes (2009), "A Physiologically-based Model for Simulation of Color Vision
+# Deficiency", severity 1.0, on linear RGB.
+VISIONS = {
+    "normal": np.eye(3),
+    "protanopia": np.array(
+        [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]]
+    ),
+    "deuteranopia": np.array(
+        [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.011820, 0.042940, 0.968881]]
+    ),
+}
+RGB_TO_XYZ = np.array(
+    [[0.4124564, 0.3575761, 0.1804375], [0.2126729, 0.7151522, 0.0721750], [0.0193339, 0.1191920, 0.9503041]]
+)
+
+
+def lab(color: str, vision: np.ndarray) -> np.ndarray:
+    """CIELAB coordinates of a color as someone with this vision sees it."""
+    rgb = np.array(to_rgb(color))
+    linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+    x, y, z = RGB_TO_XYZ @ np.clip(vision @ linear, 0, 1) / RGB_TO_XYZ.sum(axis=1)
+    fx, fy, fz = (np.cbrt(v) if v > 216 / 24389 else (24389 / 27 * v + 16) / 116 for v in (x, y, z))
+    return np.array([116 * fy - 16, 500 * (fx - fy), 200 * (fy - fz)])
+
+
+def least_distance(colors, vision: np.ndarray) -> float:
+    seen = [lab(color, vision) for color in colors]
+    return min(float(np.linalg.norm(a - b)) for a, b in itertools.combinations(seen, 2))
+
+
+@pytest.mark.parametrize("vision", VISIONS)
+def test_colors_are_told_apart_with_every_vision(vision):
+    experts = [figures.expert_color(expert) for expert in range(16)]
+    assert least_distance(experts, VISIONS[vision]) > 20
+    assert least_distance(figures.PALETTE, VISIONS[vision]) > 10
+
+
+def test_an_expert_keeps_its_color_and_128_have_128():
+    assert [figures.expert_color(e, 4) for e in range(4)] == [figures.expert_color(e, 16) for e in range(4)]
+    assert [figures.expert_color(e, 128) for e in range(16)] == [figures.expert_color(e) for e in range(16)]
+    assert len({figures.expert_color(expert, 128) for expert in range(128)}) == 128
+
+
+@pytest.mark.parametrize("expert", [-1, 16])
+def test_an_unknown_expert_is_told(expert):
+    with pytest.raises(ValueError, match=f"no expert {expert} among 16"):
+        figures.expert_color(expert)
+
+
+def test_text_is_readable_on_every_expert():
+    for expert in range(128):
+        color = figures.expert_color(expert, 128)
+        light, dark = sorted((figures.luminance(color), figures.luminance(figures.text_color(color))), reverse=True)
+        assert (light + 0.05) / (dark + 0.05) >= 4.5, color
+
+
+# ---- tokens ------------------------------------------------------------------------------------------------
+
+
+def test_tokens_are_shown_with_their_experts(published):
+    tokens = ["The", " cat", "\n", " दिन", "", "日"]
+    figures.show(figures.color_tokens(tokens, [0, 3, 15, 1, 2, 4], title="Layer 1"), ALT)
+    assert published[0][0]["text/plain"].splitlines()[2] == (
+        "  text: Layer 1 | The | 0 | ·cat | 3 | ↵ | 15 | ·□□□ | 1 | ∅ | 2 | □ | 4"
+    )
+
+
+def test_long_sentences_wrap_inside_the_figure():
+    fig = figures.color_tokens([f" token{number}" for number in range(60)], [number % 16 for number in range(60)])
+    (ax,) = fig.axes
+    low, high = ax.get_xlim()
+    boxes = [patch.get_window_extent().transformed(ax.transData.inverted()) for patch in ax.patches]
+    assert len(boxes) == 60
+    assert all(low <= box.xmin and box.xmax <= high for box in boxes)
+    texts = [text for text in ax.texts if re.search("token", text.get_text())]
+    renderer = fig.canvas.get_renderer()
+    for text, patch in zip(texts, ax.patches, strict=True):
+        assert text.get_window_extent(renderer).width < patch.get_window_extent(renderer).width
+    bottom, top = sorted(ax.get_ylim())
+    assert all(bottom <= box.ymin and box.ymax <= top for box in boxes)
+
+
+@pytest.mark.parametrize(("tokens", "experts"), [(["a"], [0, 1]), ([], [])])
+def test_tokens_and_experts_must_match(tokens, experts):
+    with pytest.raises(ValueError, match="one expert a token"):
+        figures.color_tokens(tokens, experts)
+
+
+def test_an_expert_out_of_range_is_told():
+    with pytest.raises(ValueError, match="no expert 16 among 16"):
+        figures.color_tokens(["a"], [16])
+
+
+def test_paths_are_shown_token_by_token_from_the_first_layer_down(published):
+    tokens, experts = ["The", " cat", "\n"], [[0, 3, 15], [7, 3, 1]]
+    figures.show(figures.color_token_paths(tokens, experts, [1, 3], title="Paths"), ALT)
+    assert published[0][0]["text/plain"].splitlines()[2] == (
+        "  text: Paths | 1 | 3 | The | 0 | 7 | ·cat | 3 | 3 | ↵ | 15 | 1"
+    )
+
+
+def test_cells_of_a_path_have_the_experts_colors_and_lie_below_each_other():
+    fig = figures.color_token_paths(["a", " bc"], [[0, 3], [7, 15]], [0, 1])
+    cells = fig.axes[0].patches
+    assert [to_rgb(cell.get_facecolor()) for cell in cells] == [to_rgb(figures.expert_color(e)) for e in (0, 7, 3, 15)]
+    assert cells[0].get_x() == cells[1].get_x() < cells[2].get_x() == cells[3].get_x()
+    assert cells[0].get_y() == cells[2].get_y() < cells[1].get_y() == cells[3].get_y()
+
+
+def test_long_paths_wrap_inside_the_figure():
+    experts = [[(number + layer) % 16 for number in range(60)] for layer in range(4)]
+    fig = figures.color_token_paths([f" token{number}" for number in range(60)], experts, range(4))
+    (ax,) = fig.axes
+    low, high = ax.get_xlim()
+    bottom, top = sorted(ax.get_ylim())
+    cells = [cell.get_window_extent().transformed(ax.transData.inverted()) for cell in ax.patches]
+    assert len(cells) == 4 * 60
+    assert all(low <= cell.xmin and cell.xmax <= high for cell in cells)
+    assert all(bottom <= cell.ymin and cell.ymax <= top for cell in cells)
+    renderer = fig.canvas.get_renderer()
+    texts = [text for text in ax.texts if re.search("token", text.get_text())]
+    for text, cell in zip(texts, ax.patches[::4], strict=True):
+        assert text.get_window_extent(renderer).width < cell.get_window_extent(renderer).width
+
+
+@pytest.mark.parametrize(
+    ("tokens", "experts", "layers"), [(["a"], [[0, 1]], [0]), (["a"], [[0]], [0, 1]), ([], [[]], [0]), (["a"], [], [])]
+)
+def test_paths_must_fit_tokens_and_layers(tokens, experts, layers):
+    with pytest.raises(ValueError, match="one expert a token and layer"):
+        figures.color_token_paths(tokens, experts, layers)

@@ -1,0 +1,119 @@
+"""record_routing is held to the routers themselves, run by hand on what enters them."""
+
+import numpy as np
+import pytest
+import torch
+from torch.testing import assert_close
+from transformers.models.llama4.modeling_llama4 import Llama4Router
+
+from llama4lab.errors import CourseError
+from llama4lab.explore import explore_routing, routing_html
+from llama4lab.routing import expert_load, record_routing
+from tests.small_models import small_model
+
+
+def random_ids(batch=2, seq=21) -> torch.Tensor:
+    return torch.from_numpy(np.random.default_rng(3).integers(3, 50, (batch, seq)))
+
+
+def run_routers_by_hand(model, ids) -> tuple[torch.Tensor, torch.Tensor]:
+    """Scores and logits of every router, `[layers, batch, seq, experts]`, caught by hooks."""
+    caught = []
+    hooks = [
+        module.register_forward_hook(lambda router, args, output: caught.append(output))
+        for module in model.modules()
+        if isinstance(module, Llama4Router)
+    ]
+    with torch.no_grad():
+        model(input_ids=ids, use_cache=False)
+    for hook in hooks:
+        hook.remove()
+    scores, logits = (torch.stack(parts).view(len(hooks), *ids.shape, -1) for parts in zip(*caught, strict=True))
+    return scores, logits
+
+
+@pytest.mark.parametrize("batch", [1, 2])
+def test_recording_equals_the_routers(batch):
+    model, ids = small_model(), random_ids(batch)
+    routing = record_routing(model, ids)
+    scores, logits = run_routers_by_hand(model, ids)
+    assert routing.layers == [0, 1]
+    assert_close(routing.router_logits, logits)
+    assert torch.equal(routing.chosen, scores.argmax(dim=-1))
+    assert_close(routing.scores, scores.amax(dim=-1))
+    assert ((scores > 0).sum(dim=-1) == 1).all()
+
+
+def test_rows_of_a_batch_are_not_mixed():
+    model, ids = small_model(), random_ids()
+    together = record_routing(model, ids)
+    for row in range(2):
+        alone = record_routing(model, ids[row : row + 1])
+        assert_close(alone.router_logits[:, 0], together.router_logits[:, row], atol=1e-4, rtol=0)
+
+
+def test_indices_of_layers_where_only_some_have_experts():
+    routing = record_routing(small_model(moe_layers=[1]), random_ids())
+    assert routing.layers == [1]
+    assert routing.router_logits.shape == (1, 2, 21, 4)
+
+
+def test_attention_mask_is_passed_on():
+    model, ids = small_model(), random_ids()
+    mask = torch.ones_like(ids)
+    mask[1, :9] = 0
+    masked, free = record_routing(model, ids, attention_mask=mask), record_routing(model, ids)
+    assert_close(masked.router_logits[:, 0], free.router_logits[:, 0], atol=1e-4, rtol=0)
+    assert (masked.router_logits[:, 1, 9:] - free.router_logits[:, 1, 9:]).abs().max() > 1e-2
+
+
+def test_model_without_experts_is_refused():
+    with pytest.raises(CourseError, match="no Llama 4 router"):
+        record_routing(small_model(moe_layers=[]), random_ids())
+
+
+def test_expert_load():
+    assert expert_load(torch.tensor([[0, 2], [2, 2]]), 4).tolist() == [0.25, 0.0, 0.75, 0.0]
+
+
+# ---- the explorer ----
+
+
+class LetterTokenizer:
+    """One token a letter, enough to stand in for a tokenizer."""
+
+    def __call__(self, text, return_tensors):
+        class Encoded:
+            input_ids = torch.tensor([[1] + [3 + ord(letter) % 40 for letter in text]])
+
+        return Encoded
+
+    def decode(self, ids):
+        return "<b>" if ids == [1] else chr(60 + ids[0])
+
+
+def test_explorer_follows_text_and_layer():
+    model = small_model()
+    field, layer, picture = explore_routing(LetterTokenizer(), model, "hello").children
+    assert [name for name, _ in layer.options] == ["layer 0", "layer 1"]
+    assert "Tokens: 6." in picture.value and "&lt;b&gt;" in picture.value and "<b>" not in picture.value
+    field.value = "hello world"
+    assert "Tokens: 12." in picture.value
+    first = picture.value
+    layer.value = 1
+    chosen = record_routing(model, LetterTokenizer()("hello world", return_tensors="pt").input_ids).chosen[:, 0]
+    assert not torch.equal(chosen[0], chosen[1])
+    assert picture.value != first
+    assert [int(part.split("<")[0]) for part in picture.value.split('font-size:75%">')[1:]] == chosen[1].tolist()
+
+
+def test_explorer_with_no_text_and_with_too_much():
+    model = small_model()
+    field, _, picture = explore_routing(LetterTokenizer(), model, "").children
+    assert "Tokens: 1." in picture.value
+    field.value = "x" * 300
+    assert "Tokens: 256." in picture.value and "Only the first 256 tokens" in picture.value
+
+
+def test_explorer_writes_no_html_of_the_reader():
+    assert "<script>" not in routing_html(["<script>"], [0], 4)

@@ -1,0 +1,255 @@
+"""The functions of notebook 03, taken out of it and held to the library or to formulas written in another way."""
+
+import json
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+from torch.testing import assert_close
+from transformers import AutoTokenizer
+from transformers.models.mixtral.modeling_mixtral import load_balancing_loss_func
+from transformers.models.switch_transformers.modeling_switch_transformers import router_z_loss_func
+
+from llama4lab.assets import ASSETS
+from llama4lab.checkpoints import MODELS, load_checkpoint
+from llama4lab.notebook_functions import functions_of
+from llama4lab.routing import record_routing
+from tests.small_models import small_model
+
+build_namespace = partial(functions_of, "balance", without=("exercise", "solution"))
+
+
+@pytest.fixture(scope="module")
+def notebook() -> dict:
+    return build_namespace()
+
+
+def random_logits(seed=0, tokens=60, experts=6, scale=1.5) -> torch.Tensor:
+    return torch.from_numpy(np.random.default_rng(seed).normal(0, scale, (tokens, experts)))
+
+
+# ---- noise floors ----
+
+
+def test_noise_floors(notebook):
+    counts = notebook["dice_counts"](256, 16)
+    assert (counts.sum(axis=1) == 256).all()
+    assert notebook["max_violation"](counts).mean() == pytest.approx(0.46, abs=0.01)
+    assert notebook["max_violation"](np.array([10, 2, 3, 1])) == 1.5
+    assert 100 * notebook["overflow_share"](counts, 1.0).mean() == pytest.approx(9.6, abs=0.2)
+
+
+def test_overflow_is_what_finds_no_place(notebook):
+    chosen = np.random.default_rng(0).integers(0, 4, (3, 50))
+    kept = notebook["within_capacity"](torch.from_numpy(chosen), 4, 12)  # 1.0 times 50 / 4, rounded down
+    counts = np.stack([np.bincount(row, minlength=4) for row in chosen])
+    assert_close(1 - kept.double().mean(dim=1).numpy(), notebook["overflow_share"](counts, 1.0))
+
+
+# ---- added losses ----
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_balance_loss_equals_the_library(notebook, seed):
+    ours, library = (random_logits(seed).float().requires_grad_() for _ in range(2))
+    loss, expected = notebook["balance_loss"](ours), load_balancing_loss_func((library,), num_experts=6, top_k=1)
+    assert_close(loss, expected)
+    assert_close(torch.autograd.grad(loss, ours), torch.autograd.grad(expected, library))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        ("took = one_hot(router_logits.argmax(dim=1), experts)", "took = router_logits.softmax(dim=1)"),
+        ("probability = router_logits.softmax(dim=1)", "probability = router_logits.sigmoid()"),
+        ("return experts * (took * probability).sum()", "return (took * probability).sum()"),
+    ],
+    ids=lambda change: change[1],
+)
+def test_a_changed_balance_loss_is_told_apart(change):
+    logits = random_logits().float()
+    expected = load_balancing_loss_func((logits,), num_experts=6, top_k=1)
+    assert (build_namespace(change)["balance_loss"](logits) - expected).abs() > 0.01
+
+
+def test_added_loss(notebook):
+    added, balance = notebook["added_loss"], notebook["balance_loss"]
+    logits = random_logits(tokens=48)
+    assert_close(added(logits, 0.0, 2.0, 1), 2 * router_z_loss_func(logits[None]))
+    rows = torch.stack([balance(row) for row in logits.view(4, 12, 6)])
+    assert_close(added(logits, 0.5, 0.0, 4), 0.5 * rows.mean())
+    assert (added(logits, 1.0, 0.0, 4) - added(logits, 1.0, 0.0, 1)).abs() > 0.01
+
+
+def test_pooled_loss_of_collapsed_layers(notebook):
+    layers = tuple(notebook["collapsed_layer"](favorite) for favorite in range(8))
+    assert_close(layers[3].exp().sum(dim=1), torch.ones(64, dtype=torch.float64))
+    assert [notebook["balance_loss"](layer).item() for layer in layers] == pytest.approx([8 * 0.86] * 8)
+    assert load_balancing_loss_func(layers, num_experts=8, top_k=1).item() == pytest.approx(1.0, abs=1e-5)
+
+
+# ---- the toy ----
+
+
+@pytest.fixture(scope="module")
+def toy(notebook) -> tuple[dict, torch.Tensor]:
+    language = notebook["make_language"]()
+    return language, notebook["draw_batch"](language, np.random.default_rng(5), 0.5)[0]
+
+
+def block_gap(functions: dict, toy: tuple, shared: bool = True) -> float:
+    """Largest difference to `Llama4TextMoe` with weights large enough to show it."""
+    language, tokens = toy
+    weights = functions["new_weights"](language, 3, shared=shared)
+    weights["router"].data *= 30
+    with torch.no_grad():
+        output, logits, chosen = functions["moe_block"](tokens, weights)
+        expected, expected_logits = functions["library_block"](weights)(tokens.float())
+    assert_close(logits.float(), expected_logits, atol=1e-5, rtol=1e-5)
+    assert torch.equal(chosen, expected_logits.argmax(dim=1))
+    return (output.float() - expected).abs().max().item()
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_block_equals_the_library(notebook, toy, shared):
+    assert block_gap(notebook, toy, shared) < 1e-5
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        ('score = router_logits.sigmoid() if gate == "sigmoid" else', "score ="),
+        ("routed_in = scores.T.unsqueeze(2) * tokens", "routed_in = (scores.T.unsqueeze(2) > 0) * tokens"),
+        ("routed_out = (silu(gate_part) * up_part)", "routed_out = (silu(up_part) * gate_part)"),
+        ("scatter(1, chosen, score.gather(1, chosen))", "add(score)"),
+        ("output = output + (silu(gate_part)", "output = (silu(gate_part)"),
+    ],
+    ids=lambda change: change[1],
+)
+def test_a_changed_block_is_told_apart(change, toy):
+    assert block_gap(build_namespace(change), toy) > 0.01
+
+
+def test_bias_changes_the_choice_and_not_the_score(notebook, toy):
+    language, tokens = toy
+    weights = notebook["new_weights"](language, 0)
+    bias = torch.zeros(8, dtype=torch.float64)
+    bias[5] = 100.0
+    _, logits, chosen = notebook["moe_block"](tokens, weights, bias)
+    assert (chosen == 5).all()
+    assert_close(logits, tokens @ weights["router"].T)
+    only_5 = {name: weight[[5]] if weight.ndim == 3 or name == "router" else weight for name, weight in weights.items()}
+    assert_close(notebook["moe_block"](tokens, weights, bias)[0], notebook["moe_block"](tokens, only_5)[0])
+
+
+def test_batches(notebook):
+    language = notebook["make_language"](words=20, topics=3, hidden=12)
+    tokens, next_words, topic = notebook["draw_batch"](language, np.random.default_rng(0), 1.0, length=5)
+    assert topic.tolist() == [0] * 5 + [1] * 5 + [2] * 5
+    assert notebook["common_part"](tokens) == pytest.approx(1.0)
+    assert_close(tokens.pow(2).mean(dim=1), torch.ones(15, dtype=torch.float64))
+    assert all(next_word in language["followers"][t] for next_word, t in zip(next_words, topic, strict=True))
+    assert (notebook["new_weights"](language, 0)["router"] @ language["common"]).abs().max() < 1e-9
+
+
+def test_common_part(notebook):
+    opposite = torch.tensor([[1.0, 0.0], [-1.0, 0.0]])
+    assert notebook["common_part"](opposite) == 0.0
+    assert notebook["common_part"](opposite + torch.tensor([0.0, 3.0])) == pytest.approx(0.9)
+
+
+def few_steps(functions: dict, **options) -> dict:
+    return functions["train"](functions["make_language"](), 0, steps=25, **options)
+
+
+def test_training_collapses_and_is_mended(notebook):
+    run = few_steps(notebook)
+    assert run["load"].shape == (25, 8) and run["chosen"].shape == (25, 256)
+    assert_close(run["load"].sum(axis=1), np.ones(25, dtype=run["load"].dtype))
+    busiest = notebook["busiest"]
+    assert busiest(run)[-5:].mean() > 7
+    assert busiest(few_steps(notebook, balance_weight=0.1))[-5:].mean() < 3
+    assert busiest(few_steps(notebook, bias_rate=0.2))[-5:].mean() < 3
+    assert busiest(few_steps(notebook, frozen_router=True))[-5:].mean() < 2.5
+    assert np.array_equal(few_steps(notebook)["loss"], run["loss"])
+
+
+def test_a_bias_of_the_wrong_sign_does_not_mend():
+    changed = build_namespace(("bias_rate * (load.mean() - load).sign()", "bias_rate * (load - load.mean()).sign()"))
+    assert changed["busiest"](few_steps(changed, bias_rate=0.2))[-5:].mean() > 7
+
+
+# ---- information ----
+
+
+def test_shared_bits(notebook):
+    topic = np.repeat(np.arange(8), 100)
+    bits = notebook["shared_bits"]
+    assert bits((topic + 3) % 8, topic) == pytest.approx(3.0)
+    assert bits(np.zeros_like(topic), topic) == pytest.approx(0.0)
+    assert bits(topic // 2, topic) == pytest.approx(2.0)
+    run = {"chosen": np.broadcast_to(topic, (30, 800))}
+    found, shuffled = notebook["topic_bits"](run, topic)
+    assert found == pytest.approx(3.0) and shuffled < 0.01
+
+
+# ---- capacity ----
+
+
+@pytest.mark.parametrize("capacity", [0, 1, 5, 64])
+def test_within_capacity(notebook, capacity):
+    chosen = torch.from_numpy(np.random.default_rng(1).integers(0, 3, (2, 64)))
+    kept = notebook["within_capacity"](chosen, 3, capacity)
+    for row, row_kept in zip(chosen.tolist(), kept.tolist(), strict=True):
+        places = [capacity] * 3
+        for expert, is_kept in zip(row, row_kept, strict=True):
+            assert is_kept == (places[expert] > 0)
+            places[expert] -= 1
+
+
+def test_a_place_too_few_is_told_apart(notebook):
+    chosen = torch.from_numpy(np.random.default_rng(1).integers(0, 3, (2, 64)))
+    changed = build_namespace(("return place <= capacity", "return place < capacity"))
+    assert not torch.equal(changed["within_capacity"](chosen, 3, 5), notebook["within_capacity"](chosen, 3, 5))
+
+
+def test_loss_with_capacity(notebook):
+    model = small_model()
+    ids = torch.from_numpy(np.random.default_rng(3).integers(3, 50, (2, 21)))
+    with torch.no_grad():
+        expected = model(input_ids=ids, labels=ids).loss.item()
+    nll = notebook["nll_with_capacity"]
+    assert nll(model, ids, 21) == pytest.approx(expected, abs=1e-6)
+    assert abs(nll(model, ids, 0) - expected) > 1e-3
+    assert nll(model, ids, 0) != nll(model, ids, 2)
+    assert not any(module._forward_hooks for module in model.modules())
+
+
+# ---- models ----
+
+
+def test_router_inputs_and_choices(notebook):
+    model = small_model()
+    ids = torch.from_numpy(np.random.default_rng(3).integers(3, 50, (2, 21)))
+    routing = record_routing(model, ids)
+    assert torch.equal(notebook["router_choices"](model, ids), routing.chosen)
+    routers = [module for name, module in model.named_modules() if name.endswith("router")]
+    inputs = notebook["router_inputs"](model, ids)
+    logits = torch.stack([router(states)[1] for router, states in zip(routers, inputs, strict=True)]).detach()
+    assert_close(logits.view_as(routing.router_logits), routing.router_logits)
+    assert not any(module._forward_pre_hooks for module in model.modules())
+
+
+def test_held_out_rows(notebook):
+    tokenizer = AutoTokenizer.from_pretrained(MODELS / "ablations" / "small-moe")
+    domains, ids = notebook["held_out_rows"](tokenizer)
+    assert len(domains) == 6 and ids.shape == (24, 128)
+
+
+def test_small_moe_is_the_model_that_the_runs_trained():
+    recorded = json.loads((ASSETS / "measurements" / "balance.json").read_text(encoding="utf-8"))
+    _, model = load_checkpoint("ablations/small-moe")
+    assert (recorded["experts"], recorded["layers"]) == (8, 4)
+    assert (model.config.num_local_experts, model.config.num_hidden_layers) == (8, 4)
+    assert set(recorded["runs"]) == {f"{method}-{seed}" for method in ("none", "loss", "bias") for seed in range(3)}

@@ -1,0 +1,237 @@
+"""Notebook 15: cuts that equal the library's, the plan's bytes, processes and servers that end, secrets that stay."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from functools import partial
+from pathlib import Path
+from types import SimpleNamespace
+
+import psutil
+import pytest
+import torch
+from torch.testing import assert_close
+
+from llama4lab import launch
+from llama4lab.checkpoints import MODELS, CheckpointError
+from llama4lab.launch import LaunchError, check_port, child_environment, free_port, run_processes, serve
+from llama4lab.notebook_functions import functions_of
+from llama4lab.parameters import build_on_meta
+from llama4lab.store import read_notebook
+from tests.small_models import random_block, random_hidden
+
+build_namespace = partial(functions_of, "serve")
+PROXY = MODELS / "scout-proxy"
+NOTEBOOK = Path(__file__).resolve().parents[2] / "notebooks" / "17_serve.ipynb"
+PLANTED = "hf_plantedsecretplantedsecret"
+
+
+@pytest.fixture(scope="module")
+def notebook() -> dict:
+    return build_namespace()
+
+
+def own_processes() -> set[int]:
+    return {child.pid for child in psutil.Process().children(recursive=True)}
+
+
+# ---- cuts ----
+
+
+@pytest.mark.parametrize("devices", [1, 2, 4])
+def test_cut_and_placed_experts_equal_the_library(notebook, devices):
+    block, hidden = random_block(experts=16), random_hidden(2, 19, 24)
+    with torch.no_grad():
+        expected = block(hidden)[0]
+        cut = sum(notebook["moe_on"](device, devices, block, hidden) for device in range(devices))
+        placed = [notebook["moe_with_whole_experts"](device, devices, block, hidden) for device in range(devices)]
+    assert_close(cut, expected, atol=1e-5, rtol=1e-5)
+    assert_close(sum(part for part, _ in placed), expected, atol=1e-5, rtol=1e-5)
+    assert sum(rows for _, rows in placed) == 38
+
+
+@pytest.mark.parametrize(("experts", "devices"), [(16, 3), (5, 2), (2, 4)])
+def test_every_expert_has_one_device(notebook, experts, devices):
+    held = [expert for device in range(devices) for expert in notebook["experts_of"](device, devices, experts)]
+    assert held == list(range(experts))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        ("for half in (gate, up)], dim=-1)", "for half in (up, gate)], dim=-1)"),
+        ("run_sorted_experts(\n        winning.sigmoid()", "run_sorted_experts(\n        winning.softmax(0)"),
+        ("down.chunk(devices, dim=1)[device].T", "down.chunk(devices, dim=1)[0].T"),
+        ("if device == 0:", "if device >= 0:"),
+        ("chosen[mine] - held.start", "chosen[mine] * 0"),
+    ],
+    ids=lambda change: change[1],
+)
+def test_a_changed_cut_is_told_apart(change):
+    try:
+        changed = build_namespace(change)
+    except AssertionError:  # the formatter may have joined the lines
+        changed = build_namespace(
+            (" ".join(change[0].split()).replace("( ", "("), " ".join(change[1].split()).replace("( ", "("))
+        )
+    block, hidden = random_block(experts=16), random_hidden(2, 19, 24)
+    with torch.no_grad():
+        expected = block(hidden)[0]
+        cut = sum(changed["moe_on"](device, 2, block, hidden) for device in range(2))
+        placed = sum(changed["moe_with_whole_experts"](device, 2, block, hidden)[0] for device in range(2))
+    assert max((cut - expected).abs().max(), (placed - expected).abs().max()) > 0.01
+
+
+def test_planned_bytes_add_up(notebook):
+    model = build_on_meta(PROXY)
+    total = sum(parameter.nbytes for parameter in model.parameters())
+    for devices in (1, 2, 4):
+        each, whole = notebook["plan_bytes"](model, devices)
+        assert sum(each) == total + (devices - 1) * whole
+    assert notebook["style_of"]("language_model.model.layers.3.self_attn.q_proj.weight", model.tp_plan) == "colwise"
+    assert notebook["style_of"]("language_model.model.norm.weight", model.tp_plan) is None
+
+
+def test_cache_bytes(notebook):
+    text = SimpleNamespace(no_rope_layers=[1, 1, 1, 0], num_hidden_layers=4, num_key_value_heads=8, head_dim=16)
+    assert notebook["kv_bytes_per_token"](text, 1) == 2 * 4 * 8 * 16 * 2
+    assert notebook["kv_bytes_per_token"](text, 8, 1, global_layers_only=True) == 2 * 1 * 1 * 16
+
+
+# ---- processes ----
+
+
+def write(folder: Path, text: str) -> Path:
+    script = folder / "script.py"
+    script.write_text(text)
+    return script
+
+
+def test_processes_get_their_ranks_and_none_is_left(tmp_path):
+    before = own_processes()
+    script = write(tmp_path, "import os; print('rank', os.environ['RANK'], 'of', os.environ['WORLD_SIZE'])")
+    printed = run_processes(script, str(tmp_path))
+    assert "rank 0 of 2" in printed and "rank 1 of 2" in printed
+    assert own_processes() == before
+
+
+def test_a_process_that_fails_is_one_sentence_without_secrets(tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_TOKEN", PLANTED)
+    before = own_processes()
+    script = write(tmp_path, f"raise ValueError('no such layer {PLANTED}')")
+    with pytest.raises(LaunchError) as caught:
+        run_processes(script, str(tmp_path))
+    assert "ValueError: no such layer ***" in str(caught.value)
+    assert "\n" not in str(caught.value) and PLANTED not in str(caught.value)
+    assert own_processes() == before
+
+
+def test_processes_that_hang_are_stopped(tmp_path):
+    before = own_processes()
+    script = write(tmp_path, "import time; time.sleep(300)")
+    with pytest.raises(LaunchError, match="did not finish within 8 s and were stopped"):
+        run_processes(script, str(tmp_path), timeout=8)
+    assert own_processes() == before
+
+
+def test_a_child_ends_with_the_process_that_started_it(tmp_path):
+    (tmp_path / "waits.py").write_text("import time\ntime.sleep(300)\n")
+    starter = (
+        "import subprocess, sys, time\n"
+        f"p = subprocess.Popen([sys.executable, '-P', {str(launch.TETHER)!r}, 'waits'], stdin=subprocess.PIPE)\n"
+        "print(p.pid, flush=True)\ntime.sleep(300)"
+    )
+    environment = dict(os.environ, PYTHONPATH=str(tmp_path))
+    with subprocess.Popen(
+        [sys.executable, "-c", starter], stdout=subprocess.PIPE, text=True, env=environment
+    ) as parent:
+        child = psutil.Process(int(parent.stdout.readline()))
+        time.sleep(1)
+        os.kill(parent.pid, signal.SIGKILL)
+    child.wait(timeout=30)
+    assert not child.is_running()
+
+
+# ---- the server ----
+
+
+def test_secrets_and_proxies_reach_no_program_that_loads_a_folder(monkeypatch):
+    for name in ("HF_TOKEN", "OPENAI_API_KEY", "AWS_SECRET_ACCESS_KEY", "https_proxy", "HTTP_PROXY", "RANK"):
+        monkeypatch.setenv(name, PLANTED)
+    assert PLANTED not in child_environment(str(PROXY)).values()
+    assert child_environment(str(PROXY))["HF_HUB_OFFLINE"] == "1"
+    assert child_environment("meta-llama/some-model")["HF_TOKEN"] == PLANTED
+
+
+def test_a_served_proxy_answers_and_ends_even_when_the_block_fails(notebook, monkeypatch):
+    for name in ("HF_TOKEN", "OPENAI_API_KEY"):
+        monkeypatch.setenv(name, PLANTED)
+    for name in ("HTTP_PROXY", "http_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")  # nothing answers there
+    before = own_processes()
+    with pytest.raises(ZeroDivisionError), serve("scout-proxy", dtype="float32") as server:
+        client = notebook["connect"](server)
+        answer = notebook["ask"](client, server.model, "In which country is Lisbon?")
+        assert answer.choices[0].message.content == "Portugal."
+        listening = [c.laddr.ip for c in psutil.Process(server.pid).net_connections() if c.status == psutil.CONN_LISTEN]
+        assert listening == ["127.0.0.1"]
+        assert PLANTED not in " ".join(psutil.Process(server.pid).environ().values())
+        assert client.api_key == "unused" and PLANTED not in answer.model_dump_json()
+        text, reason = notebook["collect_solution"](notebook["stream"](client, server.model, "Hello!"))
+        assert (text, reason) == ("Hello! How can I help you?", "stop")
+        1 / 0  # noqa: B018
+    assert not psutil.pid_exists(server.pid) and own_processes() == before
+
+
+def start(*arguments, **options):
+    with serve(*arguments, **options):
+        raise AssertionError("it runs")
+
+
+def test_a_port_in_use_is_one_sentence():
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(LaunchError, match=f"^Port {port} of 127.0.0.1 is in use[^\n]*leave the port out\\.$"):
+            start("scout-proxy", port=port)
+    check_port(free_port())
+    with pytest.raises(LaunchError):
+        check_port(99999)
+
+
+def test_damaged_and_missing_weights_are_one_sentence_each(tmp_path):
+    broken = Path(shutil.copytree(PROXY, tmp_path / "broken"))
+    weights = broken / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1])
+    with pytest.raises(CheckpointError, match="model.safetensors of .* is damaged or incomplete: [^\n]*$"):
+        start(str(broken))
+    weights.unlink()
+    with pytest.raises(CheckpointError, match="model.safetensors of .* is missing: [^\n]*$"):
+        start(str(broken))
+    (broken / "model.safetensors.index.json").write_text(
+        json.dumps({"weight_map": {"a": "model-00001-of-00002.safetensors"}})
+    )
+    with pytest.raises(CheckpointError, match="model-00001-of-00002.safetensors of .* is missing: [^\n]*$"):
+        start(str(broken))
+
+
+def test_a_server_that_ends_at_once_is_one_sentence(monkeypatch):
+    before = own_processes()
+    with pytest.raises(LaunchError, match=r"^The server ended before it answered \([^\n]*\): mend that"):
+        start("scout-proxy", dtype="float9")
+    assert own_processes() == before
+
+
+# ---- what is stored ----
+
+
+def test_stored_outputs_tell_no_path_port_or_secret():
+    outputs = json.dumps([cell.get("outputs", []) for cell in read_notebook(NOTEBOOK).cells])
+    assert "processes left behind: 0" in outputs and "the server is gone: True" in outputs
+    for pattern in (r"/tmp/", r"/work/", r"/home/", r"127\.0\.0\.1:\d", "hf_", "Bearer"):
+        assert not re.search(pattern, outputs), pattern

@@ -1,0 +1,283 @@
+"""The functions that notebook 06 writes from scratch: dispatch held to the library, counts to independent formulas."""
+
+import inspect
+import itertools
+import json
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+from torch.testing import assert_close
+
+import olmoe_loads
+import sparse_compute
+from llama4lab.assets import ASSETS
+from llama4lab.notebook_functions import functions_of
+from llama4lab.parameters import real_config
+from tests.small_models import random_block, random_hidden
+
+build_namespace = partial(functions_of, "sparse_compute")
+WAYS = ("moe_sorted", "moe_lean")
+
+
+@pytest.fixture(scope="module")
+def notebook() -> dict:
+    return build_namespace()
+
+
+# ---- dispatch ----
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("shape", [(1, 24), (37, 24), (1, 1, 24), (2, 19, 24)])
+@pytest.mark.parametrize(("experts", "top_k"), [(3, 1), (3, 3), (16, 1), (16, 2), (64, 4)])
+def test_sorted_blocks_equal_the_library(notebook, way, shape, experts, top_k):
+    block, hidden = random_block(experts=experts, top_k=top_k), random_hidden(*shape)
+    before = hidden.clone()
+    with torch.no_grad():
+        output, logits = notebook[way](block, hidden)
+        expected, expected_logits = block(hidden)
+    assert_close(output, expected, atol=1e-5, rtol=1e-5)
+    assert_close(logits, expected_logits, atol=1e-5, rtol=1e-5)
+    assert torch.equal(hidden, before)  # moe_lean works in place, but not on what it was given
+
+
+@pytest.mark.parametrize("way", [*WAYS, "moe_gathered"])
+def test_all_tokens_on_the_last_or_on_the_first_expert(notebook, way):
+    for favorite in (0, 15):
+        block, hidden = random_block(experts=16), random_hidden(2, 19, 24)
+        with torch.no_grad():
+            block.router.weight.zero_()
+            hidden[..., 0] = hidden[..., 0].abs() + 1
+            block.router.weight[favorite, 0] = 1.0
+            expected, logits = block(hidden)
+            assert (logits.argmax(dim=1) == favorite).all()
+            output = notebook[way](block, hidden)
+        output = output[0] if isinstance(output, tuple) else output
+        assert_close(output, expected, atol=1e-5, rtol=1e-5)
+
+
+def test_the_gathered_way(notebook):
+    block, hidden = random_block(experts=16), random_hidden(2, 19, 24)
+    with torch.no_grad():
+        assert_close(notebook["moe_gathered"](block, hidden), block(hidden)[0], atol=1e-5, rtol=1e-5)
+    weights = block.experts.gate_up_proj[torch.zeros(5, dtype=int)], block.experts.down_proj[torch.zeros(5, dtype=int)]
+    assert notebook["gathered_bytes"](5, 24, 40, 4) == sum(copy.nbytes for copy in weights)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        ("return torch.cat(outputs)[order.argsort()]", "return torch.cat(outputs)[order]"),
+        ("torch.cat(list(outputs))[order.argsort()]", "torch.cat(list(outputs))[order]"),
+        (
+            "routed_in = (winning.sigmoid()[:, :, None] * tokens[:, None])",
+            "routed_in = tokens[:, None].repeat(1, 2, 1)",
+        ),
+        ("return (silu(gate) * up) @ down", "return (gate * silu(up)) @ down"),
+        ("return moe.shared_expert(tokens) + routed_out", "return routed_out"),
+        (".index_add_(0, token_of_row, rows)", ".index_put_((token_of_row,), rows)"),
+        ('order.div(moe.top_k, rounding_mode="floor")', "order % len(tokens)"),
+        ("flatten()[order, None])", "flatten()[:, None])"),
+        ("silu(gate_up[:, :width]).mul_(gate_up[:, width:])", "silu(gate_up[:, width:]).mul_(gate_up[:, :width])"),
+        ("            start += count", "            start += 1"),
+    ],
+    ids=lambda change: change[1],
+)
+def test_a_changed_dispatch_is_told_apart(change):
+    changed = build_namespace(change)
+    block, hidden = random_block(experts=16, top_k=2), random_hidden(2, 19, 24)
+    gaps = []
+    with torch.no_grad():
+        expected = block(hidden)[0]
+        for way in WAYS:
+            gaps.append((changed[way](block, hidden)[0] - expected).abs().max().item())
+    tokens, chosen = torch.arange(14.0).view(7, 2), torch.tensor([4, 0, 2, 4, 0, 4, 2])
+    experts = [partial(torch.mul, torch.tensor(e + 2.0)) for e in range(5)]
+    own = changed["run_own_experts_solution"](tokens, chosen, experts)
+    gaps.append((own - tokens * (chosen + 2.0)[:, None]).abs().max().item())
+    assert not all(gap < 0.01 for gap in gaps)  # a gap may be NaN as well
+
+
+def test_index_assignment_would_lose_rows_with_top_2_alone():
+    change = (
+        ".index_add_(0, token_of_row, rows)",
+        ".index_put_((token_of_row,), rows + moe.shared_expert(tokens)[token_of_row])",
+    )
+    changed = build_namespace(change)
+    gaps = []
+    for top_k in (1, 2):
+        block, hidden = random_block(experts=16, top_k=top_k), random_hidden(2, 19, 24)
+        with torch.no_grad():
+            gaps.append((changed["moe_lean"](block, hidden)[0] - block(hidden)[0]).abs().max().item())
+    assert gaps[0] < 1e-5 and gaps[1] > 0.01
+
+
+def test_check_against_library_refuses_a_wrong_block(notebook, capsys):
+    def without_shared(moe, hidden):
+        output, logits = notebook["moe_sorted"](moe, hidden)
+        return output - moe.shared_expert(hidden.flatten(0, 1)), logits
+
+    with pytest.raises(AssertionError):
+        notebook["check_against_library"](without_shared, [(16, 1, 1, 5)])
+    notebook["check_against_library"](notebook["moe_lean"], [(16, 1, 1, 5)])
+    assert capsys.readouterr().out.splitlines()[-1].split()[:2] == ["16", "1"]
+
+
+# ---- cost ----
+
+
+def test_flops_are_those_of_the_formula(notebook):
+    block, hidden = notebook["make_block"](16, hidden=32, width=48), notebook["random_hidden"](2, 5, hidden=32)
+    one_expert, router = 6 * 32 * 48, 2 * 32 * 16
+    assert notebook["count_flops"](partial(block, hidden)) == 10 * (17 * one_expert + router)
+    for way in WAYS:
+        assert notebook["count_flops"](partial(notebook[way], block, hidden)) == 10 * (2 * one_expert + router)
+
+
+def test_blocks_and_inputs_depend_on_the_seed_alone(notebook):
+    first, again = notebook["make_block"](3, hidden=8, width=6), notebook["make_block"](3, hidden=8, width=6)
+    for a, b in zip(first.parameters(), again.parameters(), strict=True):
+        assert torch.equal(a, b)
+    assert 0.2 < first.experts.gate_up_proj.std() < 0.5  # 1/sqrt(8)
+    assert torch.equal(notebook["random_hidden"](2, 3), notebook["random_hidden"](2, 3))
+
+
+def test_fastest_calls_alternates_and_keeps_the_fastest(notebook, monkeypatch):
+    ticks = iter([0.0, 3.0, 10.0, 11.0, 20.0, 22.0, 30.0, 35.0])
+    monkeypatch.setattr(notebook["time"], "thread_time", lambda: next(ticks))
+    calls = []
+    found = notebook["fastest_calls"]({"a": partial(calls.append, "a"), "b": partial(calls.append, "b")}, rounds=2)
+    assert found == {"a": 2.0, "b": 1.0}
+    assert calls == ["a", "b", "a", "b"]
+
+
+def test_largest_temporaries(notebook):
+    # FACTS of the released models: Scout 1.25 + 4 GiB, Maverick 10 + 32 GiB for 8192 tokens in bfloat16.
+    assert notebook["largest_temporaries"](16 * 8192, 5120, 8192) == (1.25, 4.0)
+    assert notebook["largest_temporaries"](128 * 8192, 5120, 8192) == (10.0, 32.0)
+
+
+def test_recorded_speeds_and_ratios(notebook):
+    point = {"library_ms": 10.0, "plain_ms": 5.0, "lean_ms": 2.0, "library_flops": 4e9, "sorted_flops": 1e9}
+    block = {"by_tokens": {"64": point}}
+    assert notebook["ratios"](block) == {64: 5.0}
+    assert notebook["ratios"](block, "plain") == {64: 2.0}
+    assert notebook["speeds"](block) == {64: (pytest.approx(400.0), pytest.approx(500.0))}
+
+
+# ---- bytes ----
+
+
+def test_weights_of_a_step(notebook):
+    text = real_config("scout").text_config
+    always, one_expert, experts = notebook["weights_in_a_step"]("scout")
+    assert one_expert == 48 * 3 * text.hidden_size * text.intermediate_size
+    assert (always + one_expert, experts) == (16_138_408_960, 16)
+    always, one_expert, experts = notebook["weights_in_a_step"]("maverick")
+    assert one_expert == 24 * 3 * text.hidden_size * text.intermediate_size
+    assert (always + one_expert, experts) == (16_150_205_440, 128)
+    assert notebook["step_gigabytes"](3e9, 1e9, 4, 1) == pytest.approx(8.0)
+    assert notebook["step_gigabytes"](3e9, 1e9, 4, 10_000) == pytest.approx(14.0)
+
+
+def test_intensity_meets_balance_where_the_exercise_says(notebook):
+    tokens = notebook["tokens_to_fill_solution"](16, 989e12, 3.35e12, 2)
+    assert notebook["intensity"](tokens / 16, 2) == pytest.approx(notebook["balance"](989e12, 3.35e12))
+
+
+# ---- touched experts ----
+
+
+@pytest.mark.parametrize(("experts", "tokens", "top_k"), [(4, 3, 1), (3, 4, 1), (4, 2, 2)])
+def test_expected_touched_counts_all_cases(notebook, experts, tokens, top_k):
+    choices = list(itertools.combinations(range(experts), top_k))
+    batches = list(itertools.product(choices, repeat=tokens))
+    mean = np.mean([len(set().union(*batch)) for batch in batches])
+    assert notebook["expected_touched"](experts, tokens, top_k) == pytest.approx(mean)
+    if top_k == 1:
+        assert notebook["dice_touched"](experts, tokens) == pytest.approx(mean, abs=0.05)
+
+
+def test_tokens_to_touch_is_the_smallest(notebook):
+    for experts, share in ((16, 0.99), (128, 0.99), (64, 0.5)):
+        tokens = notebook["tokens_to_touch_solution"](experts, share)
+        assert notebook["expected_touched"](experts, tokens) >= share * experts
+        assert notebook["expected_touched"](experts, tokens - 1) < share * experts
+
+
+def test_touched_by_batches_of_neighbors(notebook):
+    chosen = torch.tensor([0, 0, 1, 2, 3, 3, 1])
+    assert notebook["batch_touched"](chosen, 2) == pytest.approx((1 + 2 + 1) / 3)  # the odd one is left out
+    assert notebook["batch_touched"](chosen, 7) == 4
+
+
+# ---- stragglers ----
+
+
+def test_straggler_and_drops(notebook):
+    load = np.array([0.4, 0.1, 0.2, 0.3])
+    assert notebook["straggler"](load, np.array([0, 0, 1, 1])) == pytest.approx(1.0)
+    assert notebook["straggler"](load, np.array([0, 1, 1, 0])) == pytest.approx(1.4)
+    assert notebook["dropped"](load, 1.0) == pytest.approx(0.15 + 0.05)
+    assert notebook["dropped"](load, 2.0) == 0
+    assert notebook["load_of"]([1, 3]).tolist() == [0.25, 0.75]
+    assert notebook["dice_straggler"](100_000) == pytest.approx(1, abs=0.01)
+
+
+def test_real_loads_give_the_figures_found_before(notebook):
+    # Computed independently from the same counts: 1.22 and 1.51; drops 20/13/3 % and 42/35/21 %.
+    counts = json.loads((ASSETS / "measurements" / "olmoe_loads.json").read_text(encoding="utf-8"))["counts"]
+    loads = {domain: notebook["load_of"](layers["15"]) for domain, layers in counts.items()}
+    mix = np.mean(list(loads.values()), axis=0)
+    in_order = np.arange(64) // 8
+    assert notebook["straggler"](mix, in_order) == pytest.approx(1.22, abs=0.005)
+    assert notebook["straggler"](loads["arxiv"], in_order) == pytest.approx(1.51, abs=0.005)
+    for load, drops in ((mix, (0.20, 0.13, 0.03)), (loads["arxiv"], (0.42, 0.35, 0.21))):
+        found = [notebook["dropped"](load, factor) for factor in (1.0, 1.25, 2.0)]
+        assert found == pytest.approx(drops, abs=0.005)
+    placed = notebook["place_experts_solution"](mix, 8)
+    assert (np.bincount(placed) == 8).all()
+    assert notebook["straggler"](mix, placed) < 1.03
+
+
+# ---- recipes ----
+
+
+def test_the_recording_is_of_these_functions_and_sizes(notebook):
+    recorded = json.loads(sparse_compute.OUTPUT.read_text(encoding="utf-8"))
+    assert {name: block["experts"] for name, block in recorded["blocks"].items()} == sparse_compute.BLOCKS
+    defaults = inspect.signature(notebook["make_block"]).parameters
+    assert (recorded["hidden"], recorded["width"]) == (defaults["hidden"].default, defaults["width"].default)
+    for block in recorded["blocks"].values():
+        assert tuple(map(int, block["by_tokens"])) == sparse_compute.TOKENS
+        for tokens, point in block["by_tokens"].items():
+            experts = block["experts"]
+            per_token = 6 * recorded["hidden"] * recorded["width"]
+            router = 2 * recorded["hidden"] * experts
+            assert point["library_flops"] == int(tokens) * ((experts + 1) * per_token + router)
+            assert point["sorted_flops"] == int(tokens) * (2 * per_token + router)
+
+
+def test_the_recipe_measures_a_small_block(notebook, capsys):
+    small = {**notebook, "make_block": partial(notebook["make_block"], hidden=320, width=16)}
+    points = sparse_compute.measure_block(small, 4, library_seconds=0.01, tokens=(1, 8))
+    assert list(points) == ["1", "8"]
+    assert points["1"]["experts_touched"] == 1 <= points["8"]["experts_touched"] <= 4
+    assert points["8"]["library_flops"] > points["8"]["sorted_flops"] > 0
+    assert min(points["8"][f"{way}_ms"] for way in ("library", "plain", "lean")) > 0
+
+
+def test_a_pickle_that_names_a_function_is_refused():
+    malicious = b"cos\nsystem\n(S'echo planted'\ntR."
+    with pytest.raises(olmoe_loads.pickle.UnpicklingError, match="do not trust it"):
+        olmoe_loads.read_counts(malicious)
+
+
+def test_counts_are_read(tmp_path):
+    counters = [olmoe_loads.pickle.dumps([__import__("collections").Counter({3: 5, 63: 2})])]
+    (layer,) = olmoe_loads.read_counts(counters[0])
+    assert (layer[3], layer[63], sum(layer), len(layer)) == (5, 2, 7, 64)
+    with pytest.raises(SystemExit, match="give a clone of allenai/OLMoE"):
+        olmoe_loads.file_of(tmp_path, "arxiv")
