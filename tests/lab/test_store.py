@@ -7,8 +7,8 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-from llama4lab.store import NotStored, canonical_text, kernel_environment, main, read_notebook
 from llama4lab import store as store_notebooks
+from llama4lab.store import NotStored, canonical_text, kernel_environment, main, read_notebook
 
 ROOT = Path(__file__).resolve().parents[2]
 
