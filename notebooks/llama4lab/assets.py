@@ -40,9 +40,16 @@ class AssetProblem:
                 "with `python -m llama4lab.assets write` in notebooks/."
             )
         what = "is missing" if self.kind == "missing" else "is corrupt (its sha256 is not the stored one)"
-        path = f"assets/{self.path}"
+        return f"assets/{self.path} {what}: {restore_sentence(self.path)}"
+
+
+def restore_sentence(path: str) -> str:
+    """How to get a file or folder back, given relative to `assets`: by git, or without it in a ZIP download."""
+    path = f"assets/{path}"
+    if (ASSETS.parent / ".git").exists():
         quoted = f'"{path}"' if " " in path else path
-        return f"{path} {what}: restore it with `git checkout -- {quoted}`."
+        return f"restore it with `git checkout -- {quoted}`."
+    return f"download the course again and copy {path} from there."
 
 
 def file_sha256(path: Path) -> str:
@@ -67,7 +74,7 @@ def list_asset_files(folder: Path = ASSETS) -> list[str]:
 
 def read_manifest(folder: Path = ASSETS) -> dict[str, str]:
     """Return {path relative to `folder`: sha256}. Raises AssetError if the manifest cannot be used."""
-    remedy = f"restore it with `git checkout -- assets/{MANIFEST_NAME}`."
+    remedy = restore_sentence(MANIFEST_NAME)
     try:
         lines = (folder / MANIFEST_NAME).read_text(encoding="utf-8").splitlines()
     except FileNotFoundError:

@@ -27,7 +27,7 @@ from transformers import (
     logging,
 )
 
-from llama4lab.assets import ASSETS
+from llama4lab.assets import ASSETS, restore_sentence
 from llama4lab.errors import CourseError
 
 MODELS = ASSETS / "models"
@@ -44,13 +44,18 @@ def known_proxies() -> list[str]:
     return sorted(path.parent.relative_to(MODELS).as_posix() for path in MODELS.rglob("config.json"))
 
 
+def chosen_checkpoint() -> str:
+    """What `load_checkpoint()` loads: the value of LLAMA4_CHECKPOINT, or `scout-proxy`."""
+    return os.environ.get(VARIABLE) or DEFAULT
+
+
 def resolve_checkpoint(name: str | None = None) -> str:
     """What `from_pretrained` should be given for `name`: a folder of assets, a folder, or a hub id.
 
     Raises:
         CheckpointError: neither a proxy, nor a folder, nor of the form owner/name.
     """
-    name = name or os.environ.get(VARIABLE) or DEFAULT
+    name = name or chosen_checkpoint()
     if (MODELS / name / "config.json").exists():
         return str(MODELS / name)
     if Path(name).is_dir():
@@ -100,7 +105,7 @@ def load_checkpoint(name: str | None = None, **options):
         CheckpointError: unknown, gated, unreachable or damaged checkpoint, or a tokenizer of another model.
     """
     source = resolve_checkpoint(name)
-    shown = name or os.environ.get(VARIABLE) or DEFAULT
+    shown = name or chosen_checkpoint()
     if Path(source).is_relative_to(MODELS):
         options = {"dtype": torch.float32} | options
     else:
@@ -157,7 +162,7 @@ def check_folder(folder: Path, name: str) -> None:
     """
     here = folder.resolve()
     if here.is_relative_to(MODELS):
-        remedy = f"restore it with `git checkout -- assets/{here.relative_to(ASSETS).as_posix()}`."
+        remedy = restore_sentence(here.relative_to(ASSETS).as_posix())
     else:
         remedy = "copy or download the checkpoint again."
     _read_json(folder / "config.json", name, remedy)

@@ -2,7 +2,7 @@
 
 `assets/claims.yml` lists every claim with its evidence: `computed` from a real configuration, `measured` on a model,
 or `published` with a source. A notebook that settles a claim calls `check`, which fails where value and ledger
-disagree.
+disagree. `model` names the checkpoint that a claim is about, where its cell runs on whatever LLAMA4_CHECKPOINT names.
 """
 
 import math
@@ -10,7 +10,8 @@ from pathlib import Path
 
 import yaml
 
-from llama4lab.assets import ASSETS
+from llama4lab.assets import ASSETS, restore_sentence
+from llama4lab.checkpoints import chosen_checkpoint
 from llama4lab.errors import CourseError
 
 LEDGER = ASSETS / "claims.yml"
@@ -26,10 +27,10 @@ def read_ledger(path: Path = LEDGER) -> dict[str, dict]:
     """The claims by id.
 
     Raises:
-        ClaimError: an entry lacks a field, has an unknown kind of evidence, or an id stands twice.
+        ClaimError: the file is damaged, an entry lacks a field or has an unknown kind of evidence, or an id occurs twice.
     """
     ledger: dict[str, dict] = {}
-    for entry in yaml.safe_load(path.read_text(encoding="utf-8")):
+    for entry in _read_entries(path):
         name = entry.get("id", "?")
         missing = [field for field in REQUIRED if not entry.get(field)]
         if entry.get("evidence") == "published":
@@ -41,9 +42,19 @@ def read_ledger(path: Path = LEDGER) -> dict[str, dict]:
         if entry["evidence"] not in EVIDENCE:
             raise ClaimError(f"Claim {name!r} has evidence {entry['evidence']!r}; use one of {', '.join(EVIDENCE)}.")
         if name in ledger:
-            raise ClaimError(f"Claim {name!r} stands twice in claims.yml; rename one.")
+            raise ClaimError(f"Claim {name!r} occurs twice in claims.yml; rename one.")
         ledger[name] = entry
     return ledger
+
+
+def _read_entries(path: Path) -> list[dict]:
+    try:
+        entries = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ClaimError(f"assets/claims.yml cannot be read: {restore_sentence('claims.yml')}") from error
+    if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
+        raise ClaimError(f"assets/claims.yml is not a list of claims: {restore_sentence('claims.yml')}")
+    return entries
 
 
 def agrees(value: object, expected: object, tolerance: float) -> bool:
@@ -56,7 +67,10 @@ def agrees(value: object, expected: object, tolerance: float) -> bool:
 
 
 def check(claim: str, value: object, path: Path = LEDGER) -> None:
-    """Hold `value` against the ledger's entry for `claim` and print one line that says so.
+    """Compare `value` with the ledger's entry for `claim`; silent where they agree.
+
+    A claim about one `model` is compared where that model is the loaded one. On another checkpoint, a value that
+    differs is printed beside the ledger's: it is a finding, not a mistake.
 
     Raises:
         ClaimError: no such claim, a published one (nothing to compute), or a value that disagrees.
@@ -67,8 +81,11 @@ def check(claim: str, value: object, path: Path = LEDGER) -> None:
     entry = ledger[claim]
     if entry["evidence"] == "published":
         raise ClaimError(f"Claim {claim!r} rests on a publication, so there is no value to check; cite its source.")
-    if not agrees(value, entry["value"], entry.get("tolerance", 1e-3)):
+    if agrees(value, entry["value"], entry.get("tolerance", 1e-3)):
+        return
+    model, loaded = entry.get("model"), chosen_checkpoint()
+    if model in (None, loaded):
         raise ClaimError(
             f"Claim {claim!r}: this cell found {value!r}, the ledger says {entry['value']!r}; one of them is wrong."
         )
-    print(f"claim {claim}: {entry['value']} ({entry['evidence']})")
+    print(f"{claim} on {loaded}: found {value}, {model}: {entry['value']}.")
