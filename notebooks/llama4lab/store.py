@@ -109,12 +109,13 @@ def clean_output(output: nbformat.NotebookNode) -> nbformat.NotebookNode | None:
         return None
     output.pop("transient", None)
     if "metadata" in output:
-        alts = {
-            kind: {"alt": output.metadata[kind]["alt"]}
+        # What a picture says without being seen, and the width at which it is shown.
+        kept = {
+            kind: {key: value for key, value in output.metadata[kind].items() if key in ("alt", "width") and value}
             for kind in output.data
-            if kind in IMAGE_TYPES and output.metadata.get(kind, {}).get("alt")
+            if kind in IMAGE_TYPES and output.metadata.get(kind)
         }
-        output.metadata = nbformat.from_dict(alts)
+        output.metadata = nbformat.from_dict(kept)
     return output
 
 

@@ -1,6 +1,7 @@
 """Figures: what is published beside the picture, what is refused, and colors that can be told apart."""
 
 import base64
+import io
 import itertools
 import re
 
@@ -11,8 +12,10 @@ import pytest
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 from matplotlib.colors import to_rgb
+from PIL import Image
 
 from llama4lab import figures
+from llama4lab.figures import publish, words
 from tests.checking.nbval_rules import text_difference
 
 ALT = "A figure made to try the publishing of figures."
@@ -30,7 +33,7 @@ def course_style():
 def published(monkeypatch):
     """What show() handed to the notebook: a list of (data, metadata)."""
     shown = []
-    monkeypatch.setattr(figures, "display", lambda data, metadata, raw: shown.append((data, metadata)))
+    monkeypatch.setattr(publish, "display", lambda data, metadata, raw: shown.append((data, metadata)))
     return shown
 
 
@@ -60,24 +63,19 @@ def test_show_publishes_picture_alt_and_numbers_and_closes(published):
         "    x 0.0, 1.0, 2.0",
         "    y 0.5, 0.25, 0.125",
     ]
-    assert metadata == {"image/png": {"alt": ALT}}
-    picture = base64.b64decode(data["image/png"])
-    assert picture.startswith(b"\x89PNG") and len(picture) < 60_000
+    assert metadata == {"image/png": {"alt": ALT, "width": 600}}
     assert not plt.fignum_exists(fig.number)
 
 
-def test_the_same_figure_has_the_same_bytes_and_no_software_or_date(published):
+def test_the_picture_has_twice_the_pixels_it_is_shown_with_and_the_same_bytes_each_time(published):
     for _ in range(2):
         figures.show(curve(jagged()), ALT)
     first, second = (base64.b64decode(data["image/png"]) for data, _ in published)
-    assert first == second
-    assert b"Software" not in first and b"tEXt" not in first
-
-
-def test_a_picture_is_at_most_six_inches_wide(published):
-    figures.show(curve(jagged()), ALT)
-    width = int.from_bytes(base64.b64decode(published[0][0]["image/png"])[16:20], "big")
-    assert width == 600
+    assert first == second and len(first) < 150_000
+    picture = Image.open(io.BytesIO(first))
+    assert picture.width == 1200 and not picture.text
+    white = picture.convert("RGB").getpixel((0, 0))
+    assert white == (255, 255, 255)
 
 
 @pytest.mark.parametrize("alt", ["", None, "too short", " " * 30])
@@ -109,12 +107,12 @@ def test_labels_may_be_shared_and_color_bars_need_one():
     fig, (left, right) = plt.subplots(1, 2, sharey=True)
     left.set(xlabel="a", ylabel="b")
     right.set(xlabel="a")
-    assert not figures.missing_labels(fig)
+    assert not publish.missing_labels(fig)
     image = right.imshow(np.eye(3))
     bar = fig.colorbar(image)
-    assert figures.missing_labels(fig) == ["axes 3 is a color bar without a label"]
+    assert publish.missing_labels(fig) == ["axes 3 is a color bar without a label"]
     bar.set_label("score")
-    assert not figures.missing_labels(fig)
+    assert not publish.missing_labels(fig)
 
 
 def test_everything_drawn_is_described():
@@ -127,7 +125,7 @@ def test_everything_drawn_is_described():
     ax.annotate("chance", (0, 0.25))
     ax.set(xlabel="layers", ylabel="recall")
     fig.canvas.draw()
-    text = figures.describe(fig)
+    text = words.describe(fig)
     for line in (
         "  x ticks: chunked, global",
         "    length 3, 4",
@@ -143,18 +141,23 @@ def test_everything_drawn_is_described():
         assert line in text.splitlines(), line
 
 
-def test_what_cannot_be_described_is_refused():
+def test_what_cannot_be_described_is_refused_unless_its_words_are_given(published):
     fig, ax = plt.subplots()
+    ax.set_axis_off()
     ax.table([["a"]])
-    with pytest.raises(ValueError, match="cannot put a Table into words"):
-        figures.describe(fig)
+    with pytest.raises(ValueError, match="cannot put a Table into words; say what it shows: show.fig, alt, values="):
+        figures.show(fig, ALT)
+    figures.show(fig, ALT, values={"angle in degrees": [0.0, 57.3], "hand": "turns by one radian"})
+    (data, _), *more = published
+    assert data["text/plain"].splitlines()[1:] == ["    angle in degrees 0.0, 57.3", "    hand turns by one radian"]
+    assert not more
 
 
-# ---- numbers that stand for many values --------------------------------------------------------------------
+# ---- numbers that represent many values ----------------------------------------------------------------------
 
 
 def difference(before, after) -> list[str]:
-    texts = ["\n".join(figures.data("y", values)) for values in (before, after)]
+    texts = ["\n".join(words.data("y", values)) for values in (before, after)]
     return text_difference(*texts, figure=True)
 
 
@@ -201,15 +204,34 @@ def test_an_image_shows_a_changed_row_and_a_changed_column():
         assert difference(image, changed)
 
 
-def test_missing_values_are_counted():
+@pytest.mark.parametrize(("value", "kind"), [(np.nan, "missing"), (-np.inf, "infinite")])
+def test_what_is_not_a_number_is_counted_and_leaves_the_mean(value, kind):
     values = jagged()
-    values[[3, 5]] = np.nan
-    assert "(2 missing)" in figures.data("y", values)[0]
+    values[[3, 5]] = value
+    (line,) = words.data("y", values)
+    assert f"(2 {kind}), 0.2 to 1.19, mean" in line and "nan" not in line
     assert difference(jagged(), values)
 
 
+def test_a_row_of_scores_with_walls_is_listed():
+    assert words.data("y", [0.5, -np.inf, 1.0, -np.inf]) == ["    y 0.5, -inf, 1.0, -inf"]
+
+
+def test_days_and_names_on_an_axis_are_told_in_short_and_compared(published):
+    days = np.datetime64("2024-01-01") + np.arange(300)
+    assert words.data("x", days.tolist()) == ["    x 2024-01-01 to 2024-10-26 in 299 equal steps"]
+    weekdays = days[np.is_busday(days)]
+    assert words.data("x", weekdays)[0].startswith("    x 215 values, 2024-01-01 to 2024-10-25, checksum ")
+    assert difference(weekdays, np.append(weekdays[:-1], days[-1]))
+    fig, ax = plt.subplots()
+    ax.plot([str(day) for day in days], jagged(300))
+    ax.set(xlabel="day", ylabel="share")
+    figures.show(fig, ALT)
+    assert len(published[0][0]["text/plain"]) < 700
+
+
 def test_the_text_stays_short():
-    assert all(len("\n".join(figures.data("y", jagged(count)))) < 700 for count in (64, 65, 200, 100_000))
+    assert all(len("\n".join(words.data("y", jagged(count)))) < 700 for count in (64, 65, 200, 100_000))
 
 
 @pytest.mark.parametrize(
@@ -217,7 +239,7 @@ def test_the_text_stays_short():
     [(3, "3"), (np.int64(3), "3"), (3.0, "3.0"), (-0.0, "0.0"), (0.123456, "0.1235"), (1e-7, "1e-07")],
 )
 def test_numbers_are_told_as_integers_or_floats(value, text):
-    assert figures.number(value) == text
+    assert words.number(value) == text
 
 
 # ---- colors ------------------------------------------------------------------------------------------------

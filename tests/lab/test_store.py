@@ -38,6 +38,7 @@ def test_storing_twice_gives_the_same_bytes(tmp_path, monkeypatch, capsys):
     assert [cell.get("execution_count") for cell in stored.cells] == [None, 1, 2, 3]
     assert stored.cells[1].outputs[0].text == "a\nb\n"
     assert stored.cells[3].metadata.mystnb.image.alt == "A saw of one hundred steps."
+    assert stored.cells[3].outputs[0].metadata["image/png"].width == 600
     assert first == canonical_text(stored).encode()
     assert os.listdir(tmp_path) == ["a.ipynb"]
 
