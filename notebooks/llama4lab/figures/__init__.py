@@ -2,6 +2,7 @@
 
 from llama4lab.figures.publish import show
 from llama4lab.figures.style import EXPERT_COLORS, PALETTE, expert_color, luminance, text_color, use_style
+from llama4lab.figures.tables import table
 from llama4lab.figures.tokens import color_token_paths, color_tokens
 
 __all__ = [
@@ -12,6 +13,7 @@ __all__ = [
     "expert_color",
     "luminance",
     "show",
+    "table",
     "text_color",
     "use_style",
 ]
