@@ -13,6 +13,7 @@ from llama4lab.checkpoints import load_checkpoint
 from llama4lab.errors import CourseError
 from llama4lab.explore import token_texts
 from llama4lab.figures import color_tokens, use_style
+from llama4lab.figures.publish import png
 from llama4lab.routing import record_routing
 
 PICTURE = ASSETS / "figures" / "routing_sentence.png"
@@ -21,7 +22,6 @@ SENTENCE = (
     "for i in range(10): print(i * i)  # 3 + 4 = 7"
 )
 LAYER = 1  # the second of the proxy's four layers
-DOTS_PER_INCH = 200
 
 
 def route_sentence(sentence: str = SENTENCE) -> tuple[list[str], list[int]]:
@@ -54,12 +54,7 @@ def main() -> int:
     except CourseError as problem:
         print(problem, file=sys.stderr)
         return 1
-    metadata = {"Software": None, "Description": routing_as_text(tokens, experts)}
-    partial = PICTURE.with_suffix(".partial")
-    draw(tokens, experts).savefig(
-        partial, format="png", dpi=DOTS_PER_INCH, metadata=metadata, pil_kwargs={"optimize": True}
-    )
-    partial.replace(PICTURE)
+    PICTURE.write_bytes(png(draw(tokens, experts), Description=routing_as_text(tokens, experts)))
     print(f"assets/figures/{PICTURE.name}: {len(tokens)} tokens, {len(set(experts))} experts")
     return 0
 

@@ -150,4 +150,4 @@ def test_figure_script_writes_the_picture_and_its_routing(monkeypatch, tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["routing.png"]
     with Image.open(tmp_path / "routing.png") as picture:
         assert picture.text["Description"] == "'One' 3\n' two' 0\n'\\n' 15"
-        assert picture.width == 6 * readme_figure.DOTS_PER_INCH
+        assert picture.width == 1200

@@ -6,15 +6,14 @@ Matplotlib brings, so that a twin is the same on every machine.
 """
 
 import hashlib
-import io
 from pathlib import Path
 
 import matplotlib
 import resvg_py
 from PIL import Image
-from PIL.PngImagePlugin import PngInfo
 
 from llama4lab.assets import ASSETS
+from llama4lab.figures.publish import small_png
 
 SCALE = 2
 CHECKSUM = "SVG-SHA-256"  # the text chunk of a twin that names its drawing
@@ -36,11 +35,8 @@ def draw_twin(drawing: Path) -> Path:
     drawn = resvg_py.svg_to_bytes(
         svg_path=str(drawing), zoom=SCALE, background="white", skip_system_fonts=True, font_dirs=[str(FONTS)]
     )
-    about = PngInfo()
-    about.add_text(CHECKSUM, checksum(drawing))
-    picture = Image.open(io.BytesIO(bytes(drawn))).convert("RGB").quantize(256, dither=Image.Dither.NONE)
     twin = drawing.with_suffix(".png")
-    picture.save(twin, "png", optimize=True, pnginfo=about)
+    twin.write_bytes(small_png(bytes(drawn), **{CHECKSUM: checksum(drawing)}))
     return twin
 
 
