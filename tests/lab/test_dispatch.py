@@ -1,12 +1,18 @@
-"""Sorted dispatch is held to the library's Llama4TextMoe: output, gradients, and what happens at the edges."""
+"""Sorted dispatch against the library's Llama4TextMoe: output, gradients, and what is attached to its modules."""
 
+import accelerate
 import numpy as np
 import pytest
 import torch
+from peft import LoraConfig, get_peft_model
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import fully_shard
 from torch.testing import assert_close
 from transformers.models.llama4.modeling_llama4 import Llama4TextMoe
 
+from llama4lab import dispatch
 from llama4lab.dispatch import run_sorted_experts, sorted_dispatch, sorted_moe_forward
+from llama4lab.errors import CourseError
 from tests.small_models import random_block, random_hidden, small_model
 
 
@@ -83,28 +89,80 @@ def test_scaling_the_output_is_told_apart():
     assert gap > 0.1
 
 
-def test_whole_model_within_the_block_and_the_library_after_it():
-    model = small_model()
-    ids = torch.from_numpy(np.random.default_rng(1).integers(3, 50, (2, 21)))
-    blocks = [module for module in model.modules() if isinstance(module, Llama4TextMoe)]
-    with torch.no_grad():
-        expected = model(ids).logits
-        with sorted_dispatch(model) as within:
-            assert within is model
-            assert all("forward" in vars(block) for block in blocks)
-            found = model(ids).logits
-        assert not any("forward" in vars(block) for block in blocks)
-        assert_close(found, expected, atol=1e-4, rtol=0)
-        assert torch.equal(model(ids).logits, expected)
+IDS = torch.from_numpy(np.random.default_rng(1).integers(3, 50, (2, 21)))
 
 
-def test_forward_is_restored_after_an_exception():
+def offloaded_to_disk(model, folder):
+    places = {"model.embed_tokens": "cpu", "model.layers.0": "disk", "model.layers.1": "cpu", "model.norm": "cpu"}
+    places |= {"model.rotary_emb": "cpu", "lm_head": "cpu"}
+    return accelerate.dispatch_model(model, places, offload_dir=folder)
+
+
+def with_adapters_on_the_experts(model, folder):
+    names = ["feed_forward.experts.gate_up_proj", "feed_forward.experts.down_proj"]
+    return get_peft_model(model, LoraConfig(target_modules=[], target_parameters=names, init_lora_weights=False))
+
+
+def with_sharded_experts(model, folder):
+    mesh = init_device_mesh("cpu", (1,))
+    for layer in model.model.layers:
+        fully_shard(layer.feed_forward.experts, mesh=mesh)
+    return fully_shard(model, mesh=mesh)
+
+
+@pytest.fixture
+def process_group():
+    torch.distributed.init_process_group("gloo", store=torch.distributed.HashStore(), rank=0, world_size=1)
+    yield
+    torch.distributed.destroy_process_group()
+
+
+@pytest.mark.parametrize(
+    "attach", [lambda model, folder: model, offloaded_to_disk, with_adapters_on_the_experts, with_sharded_experts]
+)
+@torch.no_grad()
+def test_whole_model_equals_the_library_with_whatever_is_attached(attach, tmp_path, process_group, monkeypatch):
+    model = attach(small_model(), tmp_path)
+    expected = model(IDS).logits
+    rows = []
+
+    def counted(routed_in, *arguments):
+        rows.append(len(routed_in))
+        return run_sorted_experts(routed_in, *arguments)
+
+    monkeypatch.setattr(dispatch, "run_sorted_experts", counted)
+    with sorted_dispatch(model) as within:
+        assert within is model
+        assert_close(model(IDS).logits, expected, atol=1e-4, rtol=0)
+    assert rows == [42, 42]  # each of the 42 tokens once in each of the two layers
+    assert torch.equal(model(IDS).logits, expected) and len(rows) == 2
+
+
+def test_what_was_there_is_restored_after_nesting_and_after_an_exception():
     model = small_model()
+    block, other = (layer.feed_forward for layer in model.model.layers)
+    other.forward = own_forward = lambda hidden: Llama4TextMoe.forward(other, hidden)
     with pytest.raises(RuntimeError, match="planned"), sorted_dispatch(model):
+        outer = block.forward
+        with sorted_dispatch(model):
+            model(IDS)
+        assert block.forward is outer
         raise RuntimeError("planned")
-    assert not any("forward" in vars(module) for module in model.modules())
+    assert "forward" not in vars(block) and other.forward is own_forward
+    assert not any("forward" in vars(layer.feed_forward.experts) for layer in model.model.layers)
 
 
-def test_model_without_experts_is_refused():
-    with pytest.raises(ValueError, match="no Llama4TextMoe"), sorted_dispatch(small_model(moe_layers=[])):
+def test_blocks_that_it_does_not_know_are_refused():
+    with pytest.raises(CourseError, match="no Llama4TextMoe"), sorted_dispatch(small_model(moe_layers=[])):
         pass
+    block = random_block()
+    block.experts = torch.nn.ModuleList(torch.nn.Linear(24, 24) for _ in range(6))
+    with pytest.raises(CourseError, match="this block has ModuleList: run the model without"), sorted_dispatch(block):
+        pass
+
+
+def test_another_activation():
+    block, hidden = random_block(), random_hidden(5, 24)
+    block.experts.act_fn = torch.nn.GELU()
+    with torch.no_grad():
+        assert_close(sorted_moe_forward(block, hidden)[0], block(hidden)[0], atol=1e-5, rtol=0)
