@@ -8,9 +8,10 @@ Importing this module registers the attention; a model takes it by name:
 
     model = AutoModelForImageTextToText.from_pretrained(folder, attn_implementation=chunked_attention.NAME)
 
-Notebook 10 builds it step by step. `tests/test_chunked_attention.py` holds it equal to the library's.
+Notebook 10 builds it step by step. `tests/lab/test_chunked_attention.py` compares it with the library's.
 """
 
+import sys
 from typing import NamedTuple
 
 import torch
@@ -39,6 +40,25 @@ class Places(NamedTuple):
         return self
 
 
+def _callers_positions() -> torch.Tensor | None:
+    """The `position_ids` `[batch, queries]` of the function of `transformers` that calls `describe_places`.
+
+    It passes them to no mask function, and looks for packed texts itself only where there is no cache.
+    """
+    return sys._getframe(2).f_locals.get("position_ids")
+
+
+def _restarts(positions: torch.Tensor | None, attention_mask: torch.Tensor | None, q_offset: int) -> bool:
+    """Whether positions start again in the middle of a row, between two tokens that are no padding."""
+    if positions is None:
+        return False
+    falls = positions.diff(dim=1) < 1  # [batch, queries - 1]
+    if attention_mask is not None:
+        real = attention_mask[:, q_offset : q_offset + positions.shape[1]].bool()
+        falls = falls & real[:, 1:] & real[:, :-1]
+    return bool(falls.any())
+
+
 def describe_places(
     batch_size: int,
     q_length: int,
@@ -56,15 +76,16 @@ def describe_places(
         None for a global layer whose mask would be the plain causal one, else the `Places` of queries and keys.
 
     Raises:
-        ValueError: several texts are packed into one row, or the mask is not a plain causal or chunked one.
+        ValueError: several texts are packed into one row, the mask is not a plain causal or chunked one, or the model
+            is compiled and called without a cache, where transformers takes any text for packed.
     """
-    # The library forbids to skip the mask if the pattern was changed, or while it decodes with a compiled cache.
-    if not allow_is_causal_skip and q_length > 1:
-        raise ValueError(
-            f"{NAME!r} knows causal and chunked attention of one text a row, not packed texts or a changed mask: "
-            "load the model with attn_implementation='sdpa'."
-        )
     q_offset, kv_offset = int(q_offset), int(kv_offset)
+    # The library forbids to skip the mask if the pattern was changed, or while it decodes with a compiled cache.
+    if q_length > 1 and (not allow_is_causal_skip or _restarts(_callers_positions(), attention_mask, q_offset)):
+        raise ValueError(
+            f"{NAME!r} knows causal and chunked attention of one text a row, not packed texts, a changed mask, or "
+            "torch.compile without a cache: load the model with attn_implementation='sdpa', and pass use_cache=False."
+        )
     left, real = [0] * batch_size, None
     if attention_mask is not None:
         padding_on_left = (attention_mask.cumsum(dim=1) == 0).sum(dim=1)  # [batch]

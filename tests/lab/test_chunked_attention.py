@@ -134,11 +134,26 @@ def test_missing_keys_are_refused_in_one_sentence():
         chunked_attention.attend_in_chunks(query, key, key, 32, first_query=30, first_key=26)
 
 
-def test_packed_texts_are_refused_in_one_sentence(hybrid):
-    ids = random_ids(1, 20)
+@pytest.mark.parametrize("options", [{}, {"use_cache": False}, {"attention_mask": torch.ones(1, 20)}])
+def test_packed_texts_are_refused_in_one_sentence(hybrid, options):
     positions = torch.cat([torch.arange(12), torch.arange(8)])[None]
     with pytest.raises(ValueError, match="not packed texts.*attn_implementation='sdpa'"):
-        hybrid(input_ids=ids, position_ids=positions, use_cache=False)
+        hybrid(input_ids=random_ids(1, 20), position_ids=positions, **options)
+
+
+def test_positions_that_jump_ahead_are_no_packed_texts(pair):
+    positions = torch.cat([torch.arange(12), torch.arange(40, 48)])[None]
+    library, ours = (model(input_ids=random_ids(1, 20), position_ids=positions).logits for model in pair)
+    assert_close(ours, library, atol=1e-5, rtol=1e-5)
+
+
+def test_a_compiled_model_runs_with_a_cache_and_is_refused_without(hybrid):
+    compiled, ids = torch.compile(hybrid, backend="eager"), random_ids(1, 40)
+    assert_close(compiled(input_ids=ids).logits, hybrid(input_ids=ids).logits, atol=1e-5, rtol=1e-5)
+    with pytest.raises(ValueError, match="not .* torch.compile without a cache: load the model with"):
+        compiled(input_ids=ids[:, :2], use_cache=False)
+    with pytest.raises(ValueError, match="not packed texts"):
+        compiled(input_ids=ids, position_ids=torch.arange(40)[None] % 20)
 
 
 def test_a_mask_of_ones_own_goes_to_the_library(pair):
