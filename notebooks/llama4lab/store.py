@@ -22,8 +22,10 @@ from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 from nbval.kernel import CURRENT_ENV_KERNEL_NAME, NbvalKernelspecManager
 
+from llama4lab.folds import fold_solutions
+
 CELL_SECONDS = 120
-KEPT_CELL_METADATA = ("tags", "jupyter", "mystnb")
+KEPT_CELL_METADATA = ("tags", "jupyter", "mystnb", "course")
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 IMAGE_TYPES = ("image/png", "image/jpeg", "image/svg+xml")
 NOTEBOOK_METADATA = {
@@ -193,6 +195,7 @@ def store(path: Path) -> str:
     """Execute and rewrite one notebook. Returns one line about it; raises NotStored, the file untouched."""
     started = time.monotonic()
     notebook = read_notebook(path)
+    fold_solutions(notebook)
     execute(notebook, path.parent, path.name)
     write_whole(path, canonical_text(notebook))
     cells = sum(cell.cell_type == "code" for cell in notebook.cells)

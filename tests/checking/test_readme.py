@@ -10,7 +10,7 @@ from PIL import Image
 import readme_figure
 from llama4lab.store import read_notebook
 from tests.checking.nbval_rules import BUDGET
-from tests.checking.test_notebooks_static import NOTEBOOKS, ROOT
+from tests.checking.stored_notebooks import NOTEBOOKS, ROOT
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 ROW = re.compile(
@@ -43,7 +43,7 @@ def test_map_of_the_readme_gives_question_minutes_and_limits_of_each_notebook(pa
     row = map_rows(README)[path.name[:2]]
     question, *figures = cells_of(row)
     assert row["target"] == f"notebooks/{path.name}"
-    assert question.endswith("?")
+    assert title_cell(path).startswith(f"# {path.name[:2]} · {question}\n")
     assert [float(figure) for figure in figures] == stated(title_cell(path))
 
 
