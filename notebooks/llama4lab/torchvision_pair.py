@@ -6,7 +6,8 @@ silence, then fails because it describes two operators, nms and qnms, that the e
 `transformers` reports this as "Could not import module 'Llama4ForConditionalGeneration'".
 
 Declaring the two schemas is enough: the image processing of Llama 4 uses plain tensor operations only. The
-operators themselves stay without an implementation.
+operators themselves stay without an implementation. The extension that decodes pictures cannot be loaded either;
+Pillow takes its place, so that a processor accepts a path, a URL or base64.
 
 course.py copies this file into .venv beside a .pth line that calls `install` whenever the interpreter
 starts, so that `torchrun`, `transformers serve` and a notebook's own subprocesses have it as well. For that
@@ -19,6 +20,7 @@ import sys
 _WATCHED_MODULE = "torchvision._meta_registrations"
 _OPERATORS = ("nms", "qnms")
 _SCHEMA = "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
+_PILLOW_MODES = (None, "L", "LA", "RGB", "RGBA")  # in the order of torchvision.io.ImageReadMode
 
 
 def builds_differ(torch_version, torchvision_version):
@@ -38,14 +40,66 @@ def installed_builds_differ():
 
 
 def declare_missing_operators():
-    """Declare the schemas that torchvision's extension did not; return their names."""
+    """Declare the schemas that torchvision's extension did not, and those of its decoder; return the former's names."""
     import torch
+
+    decode_pictures_with_pillow()
 
     # Builds may differ and still work together. Declaring an operator twice would be an error.
     missing = [name for name in _OPERATORS if not hasattr(torch.ops.torchvision, name)]
     for name in missing:
         torch.library.define(f"torchvision::{name}", _SCHEMA)
     return missing
+
+
+def _read_file(path):
+    import torch
+
+    with open(path, "rb") as stream:
+        return torch.frombuffer(bytearray(stream.read()), dtype=torch.uint8)
+
+
+def _decode_image(data, mode, apply_exif_orientation):
+    """A picture's bytes, uint8 `[bytes]`, as pixels, uint8 `[channels, height, width]`."""
+    import io
+
+    import numpy
+    import torch
+    from PIL import Image, ImageOps
+
+    picture = Image.open(io.BytesIO(bytes(data.numpy())))
+    if apply_exif_orientation:
+        picture = ImageOps.exif_transpose(picture)
+    if _PILLOW_MODES[mode]:
+        picture = picture.convert(_PILLOW_MODES[mode])
+    pixels = torch.from_numpy(numpy.array(picture))
+    return pixels.reshape(picture.height, picture.width, -1).permute(2, 0, 1).contiguous()
+
+
+_PILLOW_OPERATORS = {
+    "read_file": ("(str path) -> Tensor", _read_file),
+    "decode_image": ("(Tensor data, int mode, bool apply_exif_orientation) -> Tensor", _decode_image),
+}
+
+
+def decode_pictures_with_pillow():
+    """Let torchvision read and decode pictures with Pillow where its own extension cannot be loaded."""
+    import torch
+    from torchvision import extension
+
+    load_library = extension._load_library
+
+    def load_or_register(name):
+        if load_library(name):
+            return True
+        if name != "image":
+            return False
+        for operator, (schema, function) in _PILLOW_OPERATORS.items():
+            torch.library.define(f"image::{operator}", schema)
+            torch.library.impl(f"image::{operator}", "CompositeExplicitAutograd", function)
+        return True
+
+    extension._load_library = load_or_register
 
 
 class _OperatorDeclarer:
