@@ -1,9 +1,11 @@
-"""What notebook 12 writes from scratch, taken out of it and held to the library, at edge cases and on bad input."""
+"""What notebook 12 writes from scratch is held to the library, at edge cases and on bad input."""
 
+import copy
 import os
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 import torch
 from torch.testing import assert_close
@@ -11,20 +13,11 @@ from transformers import AutoTokenizer, GenerationConfig, Llama4ForCausalLM
 from transformers.generation.logits_process import TopPLogitsWarper
 
 from llama4lab.checkpoints import MODELS, quiet_transformers
-from llama4lab.notebook_functions import NOTEBOOKS, functions_of
+from llama4lab.notebook_functions import NOTEBOOKS
 from llama4lab.store import read_notebook
-from tests.small_models import small_chat_model
+from tests.small_models import random_ids, small_chat_model
 
 TOKEN = "hf_" + "planted" * 5
-TOOL = {
-    "type": "function",
-    "function": {"name": "suche", "description": "Größe 'x'", "parameters": {"type": "object", "properties": {}}},
-}
-
-
-@pytest.fixture(scope="module")
-def notebook() -> dict:
-    return functions_of("chat_and_generate")
 
 
 @pytest.fixture(scope="module")
@@ -35,163 +28,112 @@ def tokenizer():
 
 @pytest.fixture(scope="module")
 def model() -> Llama4ForCausalLM:
-    """Chunk and temperature step of 8 tokens."""
-    return small_chat_model([7, 15, 23], floor_scale=8)
+    return small_chat_model(list(range(7, 64, 8)))
 
 
-# ---- template ----------------------------------------------------------------------------------------------
+# ---- template ----
+
+TOOL = {
+    "type": "function",
+    "function": {"name": "suche", "description": "Größe 'x'", "parameters": {"type": "object", "properties": {}}},
+}
 
 
 def call(**arguments):
     return {"type": "function", "function": {"name": "suche", "arguments": arguments}}
 
 
-CONVERSATIONS = [
-    [{"role": "user", "content": ""}],
-    [{"role": "system", "content": "Du bist Ada."}, {"role": "user", "content": "Zwei\n\nZeilen ü"}],
-    [
+CONVERSATIONS = {
+    "an empty message": [{"role": "user", "content": ""}],
+    "a system message": [
+        {"role": "system", "content": "Du bist Ada."},
+        {"role": "user", "content": "Zwei\n\nZeilen ü"},
+    ],
+    "two calls": [
         {"role": "user", "content": "?"},
         {"role": "assistant", "content": "", "tool_calls": [call(wort="Tür", zahl=3), call(wort="b")]},
         {"role": "tool", "content": "417"},
         {"role": "assistant", "content": "417."},
         {"role": "ipython", "content": "x"},
     ],
-]
+}
 
 
-def rendering_agrees(notebook, tokenizer) -> bool:
-    return all(
-        notebook["render"](messages, tools, prompt)
-        == tokenizer.apply_chat_template(
-            messages, tools=list(tools) or None, add_generation_prompt=prompt, tokenize=False
+@pytest.mark.parametrize("prompt", [True, False])
+@pytest.mark.parametrize("name", CONVERSATIONS)
+def test_rendering_equals_the_template_with_and_without_a_generation_prompt(notebook, tokenizer, name, prompt):
+    for tools in ([], [TOOL], [TOOL, TOOL]):
+        wanted = tokenizer.apply_chat_template(
+            CONVERSATIONS[name], tools=tools or None, add_generation_prompt=prompt, tokenize=False
         )
-        for messages in CONVERSATIONS
-        for tools in ((), (TOOL,), (TOOL, TOOL))
-        for prompt in (True, False)
-    )
-
-
-def test_rendering_equals_the_template(notebook, tokenizer):
-    assert rendering_agrees(notebook, tokenizer)
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        ('role = "ipython" if role == "tool" else role', "pass"),
-        ('offer + "<|eot|>"', "offer"),
-        ('["content"] + "\\n" if', '["content"] if'),
-        ("<|python_start|>{content}<|python_end|>", "<|python_start|>{content}"),
-        ('parts, messages = ["<|begin_of_text|>"], list(messages)', "parts, messages = [], list(messages)"),
-    ],
-)
-def test_a_wrong_rendering_is_noticed(tokenizer, change):
-    assert not rendering_agrees(functions_of("chat_and_generate", change), tokenizer)
+        assert notebook["render"](CONVERSATIONS[name], tools, prompt) == wanted
 
 
 @pytest.mark.parametrize(
     "messages, words",
     [
         ([], "is empty"),
-        ([{"role": "narrator", "content": "x"}], "'narrator'"),
-        ([{"role": "user", "content": "x"}, {"content": "x"}], "Message 1 has the role None"),
         ([{"role": "User", "content": "x"}], "'User'"),
+        ([{"role": "user", "content": "x"}, {"content": "x"}], "Message 1 has the role None"),
     ],
 )
 def test_bad_conversations_are_refused_in_one_sentence(notebook, messages, words):
     for function in (notebook["check_conversation"], notebook["render"]):
-        with pytest.raises(ValueError, match=words) as problem:
+        with pytest.raises(ValueError, match=f"^[^\n]*{words}[^\n]*$"):
             function(messages)
-        assert len(str(problem.value).splitlines()) == 1
 
 
-# ---- sampling ----------------------------------------------------------------------------------------------
+# ---- sampling ----
 
 
-def top_p_agrees(notebook) -> bool:
-    generator = torch.Generator().manual_seed(3)
-    for p in (0.0, 0.05, 0.4, 0.9, 1.0):
-        logits = 6 * torch.rand(4, 50, generator=generator)
-        for row, wanted in zip(logits, TopPLogitsWarper(p)(None, logits), strict=True):
-            if not torch.equal(notebook["apply_top_p"](row, p), wanted):
-                return False
-    return True
+@pytest.mark.parametrize("p", [0.0, 0.05, 0.4, 0.9, 1.0])
+def test_top_p_equals_the_library(notebook, p):
+    for row in 6 * torch.rand(4, 50, generator=torch.Generator().manual_seed(3)):
+        assert_close(notebook["apply_top_p"](row, p), TopPLogitsWarper(p)(None, row[None])[0], atol=0, rtol=0)
 
 
-def test_top_p_equals_the_library(notebook):
-    assert top_p_agrees(notebook)
-    lone = torch.tensor([2.0, -torch.inf])
-    assert torch.equal(notebook["apply_top_p"](lone, 0.9), lone)
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        ("cumsum(dim=0) - probabilities", "cumsum(dim=0)"),
-        ("kept[0] = True", "pass"),
-        ("scatter(0, order, kept)", "logical_or(kept)"),
-        ("descending=True", "descending=False"),
-    ],
-)
-def test_a_wrong_top_p_is_noticed(change):
-    assert not top_p_agrees(functions_of("chat_and_generate", change))
+@pytest.mark.parametrize(("p", "kept"), [(0.0, 1), (0.25, 1), (0.26, 2), (0.5, 2), (0.75, 3), (1.0, 4)])
+def test_top_p_stops_where_p_is_reached_and_keeps_the_likeliest(notebook, p, kept):
+    quarters = torch.zeros(4)  # four tokens of probability 1/4, which sum without rounding
+    assert notebook["apply_top_p"](quarters, p).isfinite().sum() == kept
 
 
 def test_sampling_repeats_with_its_seed(notebook):
-    logits = torch.arange(6.0)
-    draw = [
-        [notebook["sample"](logits, 1.0, 1.0, notebook["np"].random.default_rng(s)) for s in range(9)] for _ in "ab"
-    ]
-    assert draw[0] == draw[1] and len(set(draw[0])) > 1
-    assert {notebook["sample"](logits, 0.01, 1.0, notebook["np"].random.default_rng(s)) for s in range(9)} == {5}
+    def draw(temperature, p=1.0):
+        return [notebook["sample"](torch.arange(6.0), temperature, p, np.random.default_rng(n)) for n in range(20)]
+
+    assert draw(1.0) == draw(1.0) and len(set(draw(1.0))) > 2
+    assert set(draw(0.01)) == {5}
+    assert set(draw(1.0, p=0.6)) == {5}  # whose probability is 0.63
 
 
-# ---- the loop ----------------------------------------------------------------------------------------------
-
-
-def loop_agrees(notebook, model) -> bool:
-    generator = torch.Generator().manual_seed(1)
-    for length in (1, 6, 8, 9, 15, 30):
-        ids = torch.randint(1, 64, (1, length), generator=generator)
-        expected = model.generate(
-            input_ids=ids, attention_mask=torch.ones_like(ids), do_sample=False, max_new_tokens=40
-        )
-        if list(notebook["generate_by_hand"](model, ids, notebook["greedy"])) != expected[0, length:].tolist():
-            return False
-    return True
+# ---- the loop ----
 
 
 def test_the_loop_equals_generate_across_chunk_walls(notebook, model):
-    assert loop_agrees(notebook, model)
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        ("output.logits[0, -1]", "output.logits[0, 0]"),
-        ("cache = output.past_key_values", "cache = None"),
-        ("if token in stops:", "if token in stops[:0]:"),
-        ("logits.argmax()", "logits.argmin()"),
-    ],
-)
-def test_a_wrong_loop_is_noticed(model, change):
-    assert not loop_agrees(functions_of("chat_and_generate", change), model)
+    """Answers end at different stop tokens, each of which is kept, or after 8 tokens."""
+    ended = set()
+    for seed in range(12):
+        ids = random_ids(1, 1 + 3 * seed, seed=seed)
+        expected = model.generate(input_ids=ids, attention_mask=torch.ones_like(ids), do_sample=False, max_new_tokens=8)
+        tokens = list(notebook["generate_by_hand"](model, ids, notebook["greedy"], most=8))
+        assert tokens == expected[0, ids.shape[1] :].tolist()
+        ended.add(tokens[-1] if tokens[-1] % 8 == 7 else f"after {len(tokens)} tokens")
+    assert len(ended) > 2 and "after 8 tokens" in ended
 
 
 def test_a_copied_prefix_is_equal_and_a_used_one_is_longer(notebook, model):
-    ids = torch.randint(1, 64, (1, 30), generator=torch.Generator().manual_seed(4))
+    ids, greedy = random_ids(1, 30, seed=4), notebook["greedy"]
     with torch.no_grad():
         prefix = model(input_ids=ids[:, :20], use_cache=True).past_key_values
-    loop, copy = notebook["generate_by_hand"], notebook["copy"]
-    expected = list(loop(model, ids, notebook["greedy"], stops=[]))
-    assert list(loop(model, ids[:, 20:], notebook["greedy"], stops=[], cache=copy.deepcopy(prefix))) == expected
-    assert prefix.get_seq_length() == 20
-    assert list(loop(model, ids[:, 20:], notebook["greedy"], stops=[], cache=prefix)) == expected
-    assert prefix.get_seq_length() == 30 + 39
+    expected = list(notebook["generate_by_hand"](model, ids, greedy, stops=[]))
+    for cache, length in ((copy.deepcopy(prefix), 20), (prefix, 30 + 39)):
+        assert list(notebook["generate_by_hand"](model, ids[:, 20:], greedy, stops=[], cache=cache)) == expected
+        assert prefix.get_seq_length() == length
 
 
 def test_common_prefix(notebook):
-    assert notebook["common_prefix"]([[1, 2, 3], [1, 2, 4, 5]]) == 2
+    assert notebook["common_prefix"]([[1, 2, 3], [1, 2, 4, 5], [1, 2, 4, 5]]) == 2
     assert notebook["common_prefix"]([[1], [2]]) == 0
 
 
@@ -207,31 +149,19 @@ def test_a_tokenizer_of_another_model_is_refused(notebook, tokenizer, model):
         notebook["check_match"](tokenizer, OtherStops)
 
 
-# ---- streaming ---------------------------------------------------------------------------------------------
-
-TEXTS = ("Hello, Ada.", "วันจันทร์ 🙂 ü", "a  b\n\nc", "")
+# ---- streaming, batches, tools ----
 
 
-def streaming_holds(notebook, tokenizer) -> bool:
-    for text in TEXTS:
-        pieces = list(notebook["stream_text"](tokenizer, tokenizer(text, add_special_tokens=False)["input_ids"]))
-        if "".join(pieces) != text or any("\ufffd" in piece for piece in pieces):
-            return False
-    return True
+@pytest.mark.parametrize("text", ["Hello, Ada.", "วันจันทร์ 🙂 ü", "a  b\n\nc", ""])
+def test_streamed_pieces_make_the_text_and_none_is_broken(notebook, tokenizer, text):
+    ids = tokenizer(text, add_special_tokens=False)["input_ids"]
+    pieces = list(notebook["stream_text"](tokenizer, ids))
+    assert "".join(pieces) == text and not any("\ufffd" in piece for piece in pieces)
 
 
-def test_streamed_pieces_make_the_text_and_none_is_broken(notebook, tokenizer):
-    assert streaming_holds(notebook, tokenizer)
+def test_a_stream_that_ends_within_a_character_says_so(notebook, tokenizer):
     cut = tokenizer("🙂", add_special_tokens=False)["input_ids"][:-1]
     assert "\ufffd" in "".join(notebook["stream_text"](tokenizer, cut))
-
-
-@pytest.mark.parametrize("change", [("shown = text\n", "pass\n"), ('text.endswith("\\ufffd")', "False")])
-def test_wrong_streaming_is_noticed(tokenizer, change):
-    assert not streaming_holds(functions_of("chat_and_generate", change), tokenizer)
-
-
-# ---- batches -----------------------------------------------------------------------------------------------
 
 
 def test_padding_a_batch(notebook):
@@ -244,33 +174,12 @@ def test_padding_a_batch(notebook):
         notebook["check_left_padded"](mask)
 
 
-@pytest.mark.parametrize("tuning", [False, True])
-def test_only_temperature_notices_masked_left_padding(notebook, model, tuning):
-    for layer in model.model.layers:
-        layer.self_attn.attn_temperature_tuning = tuning
-    rows = [torch.randint(1, 64, (n,), generator=torch.Generator().manual_seed(n)).tolist() for n in (5, 12, 21)]
-    ids, mask = notebook["pad_batch"](rows, 0)
-    with torch.no_grad():
-        batch = model(input_ids=ids, attention_mask=mask).logits[:, -1]
-        alone = torch.stack([model(input_ids=torch.tensor([row])).logits[0, -1] for row in rows])
-    for layer in model.model.layers:
-        layer.self_attn.attn_temperature_tuning = True
-    if tuning:
-        assert (batch - alone).abs().amax(dim=1)[0] > 1e-3
-    else:
-        assert_close(batch, alone, atol=1e-4, rtol=1e-4)
-
-
-# ---- tools and tokens --------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(
     "text, expected",
     [
         ('<|python_start|><|python_end|>{"name": "f", "parameters": {"a": 1}}<|eot|>', ("f", {"a": 1})),
         ('<|python_start|>hm<|python_end|>{"name": "f", "parameters": {}}<|eom|>', ("f", {})),
         ("417.<|eot|>", None),
-        ("Hello", None),
         ('<|python_start|><|python_end|>{"name": "f"<|eot|>', None),
         ('<|python_start|><|python_end|>{"name": "f"}<|eot|>', None),
         ("<|python_start|><|python_end|>[1]<|eot|>", None),

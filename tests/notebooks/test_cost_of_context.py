@@ -1,7 +1,6 @@
-"""The functions that notebook 10 writes from scratch: caches, pairs, cuts and attention held to the library."""
+"""What notebook 10 writes from scratch, caches, pairs, cuts and attention, is held to the library."""
 
 import json
-from functools import partial
 
 import pytest
 import torch
@@ -11,15 +10,7 @@ from transformers import DynamicCache
 import context_cost
 from llama4lab import chunked_attention
 from llama4lab.checkpoints import load_checkpoint
-from llama4lab.notebook_functions import functions_of
 from llama4lab.parameters import real_config
-
-build_namespace = partial(functions_of, "cost_of_context")
-
-
-@pytest.fixture(scope="module")
-def notebook() -> dict:
-    return build_namespace()
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +21,7 @@ def hybrid():
 # ---- bytes ----
 
 
-@pytest.mark.parametrize("tokens", [1, 30, 31, 32, 33, 90])
+@pytest.mark.parametrize("tokens", [1, 31, 32, 33, 90])
 @pytest.mark.parametrize("aware", [True, False])
 def test_bytes_equal_the_librarys_cache(notebook, hybrid, tokens, aware):
     cache = DynamicCache(config=hybrid.config) if aware else DynamicCache()
@@ -45,12 +36,6 @@ def test_bytes_of_both_real_models(notebook):
         assert notebook["kv_bytes"](text, 10_485_760, chunk_aware=False) == 1920 * 2**30
         assert notebook["kv_bytes"](text, 10_485_760) == 516_603_887_616
         assert notebook["kv_bytes"](text, 10_485_760, batch=2) == 2 * 516_603_887_616
-
-
-def test_a_model_without_global_layers_stops_growing(notebook):
-    _, model = load_checkpoint("ablations/chunk-only-0")
-    sizes = {notebook["kv_bytes"](model.config, tokens) for tokens in (31, 32, 1000, 10**7)}
-    assert len(sizes) == 1
 
 
 # ---- pairs ----
@@ -84,31 +69,6 @@ def test_later_queries_over_kept_keys(notebook, tokens, queries):
     kept = key[:, :, first_key:], value[:, :, first_key:]
     found = notebook["attend_in_chunks"](query[:, :, -queries:], *kept, 8, tokens - queries, first_key)
     assert_close(found, whole[:, -queries:], atol=1e-5, rtol=1e-5)
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        (".tril(keys - queries)", ".tril()"),
-        ("wall = begin // chunk * chunk", "wall = first_key"),
-        ("is_causal=True, enable_gqa=True)  # [batch * chunks", "enable_gqa=True)  # [batch * chunks"),
-        ("stop // chunk * chunk)", "stop)"),
-        (".transpose(1, 2).flatten(0, 1)", ".flatten(1, 2)[:, :4].transpose(1, 2).flatten(0, 1)"),
-    ],
-    ids=lambda change: change[1],
-)
-def test_a_changed_attention_is_told_apart(notebook, change):
-    changed = build_namespace(change)
-    gaps = []
-    for tokens, queries in ((24, 24), (37, 37), (30, 5)):
-        query, key, value = notebook["random_states"](tokens)
-        expected = notebook["attend_in_chunks"](query, key, value, 8)[:, -queries:]
-        try:
-            found = changed["attend_in_chunks"](query[:, :, -queries:], key, value, 8, tokens - queries)
-            gaps.append((found - expected).abs().max().item() if found.shape == expected.shape else 1.0)
-        except (RuntimeError, ValueError):
-            gaps.append(1.0)
-    assert max(gaps) > 0.01
 
 
 # ---- work ----

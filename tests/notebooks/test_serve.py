@@ -1,6 +1,7 @@
-"""Notebook 15: cuts that equal the library's, the plan's bytes, processes and servers that end, secrets that stay."""
+"""Notebook 17: cuts that equal the library's, the plan's bytes, processes and servers that end, secrets that stay."""
 
 import json
+import math
 import os
 import re
 import shutil
@@ -9,7 +10,6 @@ import socket
 import subprocess
 import sys
 import time
-from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -21,20 +21,13 @@ from torch.testing import assert_close
 from llama4lab import launch
 from llama4lab.checkpoints import MODELS, CheckpointError
 from llama4lab.launch import LaunchError, check_port, child_environment, free_port, run_processes, serve
-from llama4lab.notebook_functions import functions_of
 from llama4lab.parameters import build_on_meta
 from llama4lab.store import read_notebook
 from tests.small_models import random_block, random_hidden
 
-build_namespace = partial(functions_of, "serve")
 PROXY = MODELS / "scout-proxy"
 NOTEBOOK = Path(__file__).resolve().parents[2] / "notebooks" / "17_serve.ipynb"
 PLANTED = "hf_plantedsecretplantedsecret"
-
-
-@pytest.fixture(scope="module")
-def notebook() -> dict:
-    return build_namespace()
 
 
 def own_processes() -> set[int]:
@@ -63,37 +56,27 @@ def test_every_expert_has_one_device(notebook, experts, devices):
 
 
 @pytest.mark.parametrize(
-    "change",
+    ("style", "shape", "slices"),
     [
-        ("for half in (gate, up)], dim=-1)", "for half in (up, gate)], dim=-1)"),
-        ("run_sorted_experts(\n        winning.sigmoid()", "run_sorted_experts(\n        winning.softmax(0)"),
-        ("down.chunk(devices, dim=1)[device].T", "down.chunk(devices, dim=1)[0].T"),
-        ("if device == 0:", "if device >= 0:"),
-        ("chosen[mine] - held.start", "chosen[mine] * 0"),
+        ("colwise", (5, 7), [(3, 7), (2, 7)]),  # nn.Linear is [outputs, inputs]: its columns are the outputs
+        ("rowwise", (5, 7), [(5, 4), (5, 3)]),
+        ("colwise", (5,), [(3,), (2,)]),  # a bias goes with its outputs,
+        ("rowwise", (5,), [(5,), (5,)]),  # and is added once where these are not cut
+        ("packed_rowwise", (3, 5, 8), [(3, 5, 4), (3, 5, 4)]),  # experts: [experts, hidden, 2 * width]
+        (None, (5, 7), [(5, 7), (5, 7)]),
     ],
-    ids=lambda change: change[1],
 )
-def test_a_changed_cut_is_told_apart(change):
-    try:
-        changed = build_namespace(change)
-    except AssertionError:  # the formatter may have joined the lines
-        changed = build_namespace(
-            (" ".join(change[0].split()).replace("( ", "("), " ".join(change[1].split()).replace("( ", "("))
-        )
-    block, hidden = random_block(experts=16), random_hidden(2, 19, 24)
-    with torch.no_grad():
-        expected = block(hidden)[0]
-        cut = sum(changed["moe_on"](device, 2, block, hidden) for device in range(2))
-        placed = sum(changed["moe_with_whole_experts"](device, 2, block, hidden)[0] for device in range(2))
-    assert max((cut - expected).abs().max(), (placed - expected).abs().max()) > 0.01
+def test_a_plan_cuts_rows_or_columns(notebook, style, shape, slices):
+    name = "layer.bias" if len(shape) == 1 else "layer.weight"
+    found = [notebook["bytes_on"](device, 2, name, torch.zeros(shape), {"layer": style}) for device in range(2)]
+    assert found == [4 * math.prod(piece) for piece in slices]
 
 
-def test_planned_bytes_add_up(notebook):
+@pytest.mark.parametrize("devices", [1, 2, 4])
+def test_planned_bytes_add_up(notebook, devices):
     model = build_on_meta(PROXY)
-    total = sum(parameter.nbytes for parameter in model.parameters())
-    for devices in (1, 2, 4):
-        each, whole = notebook["plan_bytes"](model, devices)
-        assert sum(each) == total + (devices - 1) * whole
+    each, whole = notebook["plan_bytes"](model, devices)
+    assert sum(each) == sum(parameter.nbytes for parameter in model.parameters()) + (devices - 1) * whole
     assert notebook["style_of"]("language_model.model.layers.3.self_attn.q_proj.weight", model.tp_plan) == "colwise"
     assert notebook["style_of"]("language_model.model.norm.weight", model.tp_plan) is None
 

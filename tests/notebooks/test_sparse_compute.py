@@ -1,4 +1,4 @@
-"""The functions that notebook 06 writes from scratch: dispatch held to the library, counts to independent formulas."""
+"""What notebook 06 writes from scratch is held to the library, and its counts to independent formulas."""
 
 import inspect
 import itertools
@@ -13,25 +13,18 @@ from torch.testing import assert_close
 import olmoe_loads
 import sparse_compute
 from llama4lab.assets import ASSETS
-from llama4lab.notebook_functions import functions_of
 from llama4lab.parameters import real_config
 from tests.small_models import random_block, random_hidden
 
-build_namespace = partial(functions_of, "sparse_compute")
 WAYS = ("moe_sorted", "moe_lean")
-
-
-@pytest.fixture(scope="module")
-def notebook() -> dict:
-    return build_namespace()
 
 
 # ---- dispatch ----
 
 
 @pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize("shape", [(1, 24), (37, 24), (1, 1, 24), (2, 19, 24)])
-@pytest.mark.parametrize(("experts", "top_k"), [(3, 1), (3, 3), (16, 1), (16, 2), (64, 4)])
+@pytest.mark.parametrize("shape", [(1, 24), (2, 19, 24)])
+@pytest.mark.parametrize(("experts", "top_k"), [(3, 1), (3, 3), (16, 2), (64, 4)])
 def test_sorted_blocks_equal_the_library(notebook, way, shape, experts, top_k):
     block, hidden = random_block(experts=experts, top_k=top_k), random_hidden(*shape)
     before = hidden.clone()
@@ -44,18 +37,17 @@ def test_sorted_blocks_equal_the_library(notebook, way, shape, experts, top_k):
 
 
 @pytest.mark.parametrize("way", [*WAYS, "moe_gathered"])
-def test_all_tokens_on_the_last_or_on_the_first_expert(notebook, way):
-    for favorite in (0, 15):
-        block, hidden = random_block(experts=16), random_hidden(2, 19, 24)
-        with torch.no_grad():
-            block.router.weight.zero_()
-            hidden[..., 0] = hidden[..., 0].abs() + 1
-            block.router.weight[favorite, 0] = 1.0
-            expected, logits = block(hidden)
-            assert (logits.argmax(dim=1) == favorite).all()
-            output = notebook[way](block, hidden)
-        output = output[0] if isinstance(output, tuple) else output
-        assert_close(output, expected, atol=1e-5, rtol=1e-5)
+@pytest.mark.parametrize("favorite", [0, 15])
+def test_all_tokens_on_the_first_or_on_the_last_expert(notebook, way, favorite):
+    block, hidden = random_block(experts=16), random_hidden(2, 19, 24)
+    with torch.no_grad():
+        block.router.weight.zero_()
+        hidden[..., 0] = hidden[..., 0].abs() + 1
+        block.router.weight[favorite, 0] = 1.0
+        expected, logits = block(hidden)
+        assert (logits.argmax(dim=1) == favorite).all()
+        output = notebook[way](block, hidden)
+    assert_close(output[0] if isinstance(output, tuple) else output, expected, atol=1e-5, rtol=1e-5)
 
 
 def test_the_gathered_way(notebook):
@@ -64,65 +56,6 @@ def test_the_gathered_way(notebook):
         assert_close(notebook["moe_gathered"](block, hidden), block(hidden)[0], atol=1e-5, rtol=1e-5)
     weights = block.experts.gate_up_proj[torch.zeros(5, dtype=int)], block.experts.down_proj[torch.zeros(5, dtype=int)]
     assert notebook["gathered_bytes"](5, 24, 40, 4) == sum(copy.nbytes for copy in weights)
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        ("return torch.cat(outputs)[order.argsort()]", "return torch.cat(outputs)[order]"),
-        ("torch.cat(list(outputs))[order.argsort()]", "torch.cat(list(outputs))[order]"),
-        (
-            "routed_in = (winning.sigmoid()[:, :, None] * tokens[:, None])",
-            "routed_in = tokens[:, None].repeat(1, 2, 1)",
-        ),
-        ("return (silu(gate) * up) @ down", "return (gate * silu(up)) @ down"),
-        ("return moe.shared_expert(tokens) + routed_out", "return routed_out"),
-        (".index_add_(0, token_of_row, rows)", ".index_put_((token_of_row,), rows)"),
-        ('order.div(moe.top_k, rounding_mode="floor")', "order % len(tokens)"),
-        ("flatten()[order, None])", "flatten()[:, None])"),
-        ("silu(gate_up[:, :width]).mul_(gate_up[:, width:])", "silu(gate_up[:, width:]).mul_(gate_up[:, :width])"),
-        ("            start += count", "            start += 1"),
-    ],
-    ids=lambda change: change[1],
-)
-def test_a_changed_dispatch_is_told_apart(change):
-    changed = build_namespace(change)
-    block, hidden = random_block(experts=16, top_k=2), random_hidden(2, 19, 24)
-    gaps = []
-    with torch.no_grad():
-        expected = block(hidden)[0]
-        for way in WAYS:
-            gaps.append((changed[way](block, hidden)[0] - expected).abs().max().item())
-    tokens, chosen = torch.arange(14.0).view(7, 2), torch.tensor([4, 0, 2, 4, 0, 4, 2])
-    experts = [partial(torch.mul, torch.tensor(e + 2.0)) for e in range(5)]
-    own = changed["run_own_experts_solution"](tokens, chosen, experts)
-    gaps.append((own - tokens * (chosen + 2.0)[:, None]).abs().max().item())
-    assert not all(gap < 0.01 for gap in gaps)  # a gap may be NaN as well
-
-
-def test_index_assignment_would_lose_rows_with_top_2_alone():
-    change = (
-        ".index_add_(0, token_of_row, rows)",
-        ".index_put_((token_of_row,), rows + moe.shared_expert(tokens)[token_of_row])",
-    )
-    changed = build_namespace(change)
-    gaps = []
-    for top_k in (1, 2):
-        block, hidden = random_block(experts=16, top_k=top_k), random_hidden(2, 19, 24)
-        with torch.no_grad():
-            gaps.append((changed["moe_lean"](block, hidden)[0] - block(hidden)[0]).abs().max().item())
-    assert gaps[0] < 1e-5 and gaps[1] > 0.01
-
-
-def test_check_against_library_refuses_a_wrong_block(notebook, capsys):
-    def without_shared(moe, hidden):
-        output, logits = notebook["moe_sorted"](moe, hidden)
-        return output - moe.shared_expert(hidden.flatten(0, 1)), logits
-
-    with pytest.raises(AssertionError):
-        notebook["check_against_library"](without_shared, [(16, 1, 1, 5)])
-    notebook["check_against_library"](notebook["moe_lean"], [(16, 1, 1, 5)])
-    assert capsys.readouterr().out.splitlines()[-1].split()[:2] == ["16", "1"]
 
 
 # ---- cost ----
@@ -134,14 +67,6 @@ def test_flops_are_those_of_the_formula(notebook):
     assert notebook["count_flops"](partial(block, hidden)) == 10 * (17 * one_expert + router)
     for way in WAYS:
         assert notebook["count_flops"](partial(notebook[way], block, hidden)) == 10 * (2 * one_expert + router)
-
-
-def test_blocks_and_inputs_depend_on_the_seed_alone(notebook):
-    first, again = notebook["make_block"](3, hidden=8, width=6), notebook["make_block"](3, hidden=8, width=6)
-    for a, b in zip(first.parameters(), again.parameters(), strict=True):
-        assert torch.equal(a, b)
-    assert 0.2 < first.experts.gate_up_proj.std() < 0.5  # 1/sqrt(8)
-    assert torch.equal(notebook["random_hidden"](2, 3), notebook["random_hidden"](2, 3))
 
 
 def test_fastest_calls_alternates_and_keeps_the_fastest(notebook, monkeypatch):
@@ -157,14 +82,6 @@ def test_largest_temporaries(notebook):
     # FACTS of the released models: Scout 1.25 + 4 GiB, Maverick 10 + 32 GiB for 8192 tokens in bfloat16.
     assert notebook["largest_temporaries"](16 * 8192, 5120, 8192) == (1.25, 4.0)
     assert notebook["largest_temporaries"](128 * 8192, 5120, 8192) == (10.0, 32.0)
-
-
-def test_recorded_speeds_and_ratios(notebook):
-    point = {"library_ms": 10.0, "plain_ms": 5.0, "lean_ms": 2.0, "library_flops": 4e9, "sorted_flops": 1e9}
-    block = {"by_tokens": {"64": point}}
-    assert notebook["ratios"](block) == {64: 5.0}
-    assert notebook["ratios"](block, "plain") == {64: 2.0}
-    assert notebook["speeds"](block) == {64: (pytest.approx(400.0), pytest.approx(500.0))}
 
 
 # ---- bytes ----

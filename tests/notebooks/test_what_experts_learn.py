@@ -1,33 +1,21 @@
-"""What notebook 05 writes from scratch, taken out of it and held to independent formulas and to the library."""
+"""What notebook 05 writes from scratch is held to independent formulas and to the library."""
 
 import json
-from functools import partial
 from itertools import product
 from math import log, log2
 
 import numpy as np
 import pytest
 import torch
-from torch.nn.functional import cross_entropy
 from torch.testing import assert_close
 from transformers import AutoTokenizer
-from transformers.models.llama4.modeling_llama4 import Llama4Router, Llama4TextMoe
 
 import evaluate
 import published_routing
-from llama4lab.assets import ASSETS
 from llama4lab.checkpoints import MODELS, load_checkpoint
 from llama4lab.explore import explore_experts, in_context
-from llama4lab.notebook_functions import functions_of
 from llama4lab.routing import record_routing
-from tests.small_models import random_block, random_hidden, small_model
-
-build_namespace = partial(functions_of, "what_experts_learn", without=("exercise", "solution"))
-
-
-@pytest.fixture(scope="module")
-def notebook() -> dict:
-    return build_namespace()
+from tests.small_models import random_block, random_hidden, random_ids, small_model
 
 
 def random_labels(seed=0, count=400, tokens=7) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -78,28 +66,6 @@ def test_information_beyond_is_the_mean_over_tokens(notebook):
     assert notebook["information_beyond"](experts, domain, token_ids) == pytest.approx(sum(by_token), abs=1e-12)
 
 
-@pytest.mark.parametrize(
-    ("change", "function"),
-    [
-        (("return -(share * np.log2(share)).sum()", "return -(share * np.log(share)).sum()"), "mutual_information"),
-        (("entropy(table.sum(axis=1)) + entropy(table.sum(axis=0))", "2 * entropy(table.sum(axis=1))"), None),
-        (("- mutual_information(experts, tokens)", "- mutual_information(experts, domains)"), "information_beyond"),
-        (("first * (second.max() + 1) + second", "first + second"), "information_beyond"),
-    ],
-)
-def test_wrong_bits_are_noticed(notebook, change, function):
-    experts, domain, token_ids = random_labels()
-    wrong = build_namespace(change)
-
-    def both(functions):
-        return (
-            functions["mutual_information"](experts, token_ids),
-            functions["information_beyond"](experts, domain, token_ids),
-        )
-
-    assert both(wrong) != pytest.approx(both(notebook), abs=1e-3)
-
-
 # ---- nulls ----
 
 
@@ -111,23 +77,12 @@ def test_shuffling_within_tokens_keeps_what_each_token_has(notebook):
     assert np.array_equal(joint(shuffled, token_ids), joint(experts, token_ids))
 
 
-def test_each_place_is_as_likely_as_any_other(notebook):
-    experts, groups = np.arange(4), np.array([0, 1, 0, 0])
-    rng = np.random.default_rng(0)
-    drawn = np.array([notebook["shuffle_within"](experts, groups, rng) for _ in range(3000)])
-    assert (drawn[:, 1] == 1).all()
-    for place in (0, 2, 3):
-        assert np.bincount(drawn[:, place])[[0, 2, 3]] / 3000 == pytest.approx(1 / 3, abs=0.03)
-
-
-def test_nulls_are_what_is_left_of_a_router_that_knows_nothing(notebook):
+def test_nulls_are_what_finite_counts_give_a_router_that_knows_nothing(notebook):
     experts, domain, token_ids = random_labels(count=4000)
-    dice = np.random.default_rng(5).integers(0, 4, 4000)
-    null = notebook["null_bits"](dice, token_ids, shuffles=40)
     bias = 3 * 6 / (2 * 4000 * log(2))  # (rows - 1)(columns - 1) / (2 N ln 2)
-    assert null.mean() == pytest.approx(bias, rel=0.25)
-    assert notebook["mutual_information"](dice, token_ids) == pytest.approx(null.mean(), abs=5 * null.std())
-    beyond = notebook["null_beyond"](dice, domain, token_ids, shuffles=40)
+    assert notebook["null_bits"](experts, token_ids, shuffles=40).mean() == pytest.approx(bias, rel=0.25)
+    assert notebook["mutual_information"](experts, token_ids) > 10 * bias
+    beyond = notebook["null_beyond"](experts, domain, token_ids, shuffles=40)
     assert beyond.mean() == pytest.approx(7 * 3 * 2 / (2 * 4000 * log(2)), rel=0.25)
     assert notebook["information_beyond"](experts, domain, token_ids) > 10 * beyond.mean()
 
@@ -151,8 +106,8 @@ def test_the_loyal_routers_truth_is_what_many_tokens_show(notebook, loyalty):
 
 
 def test_frequent_and_shared_tokens(notebook):
-    token_ids = np.array([0] * 12 + [1] * 9 + [2] * 25 + [3] * 11)
-    domain = np.array([0] * 12 + [0] * 5 + [1] * 4 + [0] * 10 + [1] * 10 + [2] * 5 + [0] * 10 + [1] * 1)
+    token_ids = np.array([0] * 10 + [1] * 9 + [2] * 25 + [3] * 11)
+    domain = np.array([0] * 10 + [0] * 5 + [1] * 4 + [0] * 10 + [1] * 10 + [2] * 5 + [0] * 10 + [1] * 1)
     assert set(token_ids[notebook["is_frequent"](token_ids)]) == {0, 2, 3}
     shared = notebook["is_shared"](token_ids, domain)
     # Token 2 is frequent in domains 0 and 1; its five places in domain 2 are left out.
@@ -256,26 +211,15 @@ def test_texts_and_labels(notebook):
     assert np.array_equal(domain, text // 24)
 
 
-def random_texts() -> dict[str, torch.Tensor]:
-    rng = np.random.default_rng(3)
-    return {name: torch.from_numpy(rng.integers(3, 50, (3, 21))) for name in ("one", "two")}
-
-
-def test_routes_are_in_the_order_of_the_labels(notebook):
-    model, texts = small_model(), random_texts()
-    layers, chosen = notebook["route_texts"](model, texts, batch=2)
+def test_routes_and_losses_are_in_the_order_of_the_labels(notebook):
+    model, texts = small_model(), {"one": random_ids(3, 21), "two": random_ids(3, 21, seed=2)}
     expected = record_routing(model, torch.cat(list(texts.values())))
+    layers, chosen = notebook["route_texts"](model, texts, batch=2)
     assert layers == expected.layers
     assert np.array_equal(chosen, expected.chosen.flatten(1).numpy())
-
-
-def test_next_token_nll(notebook):
-    model, texts = small_model(), random_texts()
-    found = notebook["next_token_nll"](model, texts, batch=4)
-    with torch.no_grad():
-        logits = [model(ids).logits[:, :-1] for ids in texts.values()]
-    for row, predicted, ids in zip(found, logits, texts.values(), strict=True):
-        assert_close(row.mean(), cross_entropy(predicted.flatten(0, 1), ids[:, 1:].flatten()), atol=1e-5, rtol=1e-5)
+    for found, ids in zip(notebook["next_token_nll"](model, texts, batch=4), texts.values(), strict=True):
+        with torch.no_grad():
+            assert_close(found.mean(), model(ids, labels=ids).loss, atol=1e-5, rtol=1e-5)
 
 
 # ---- removal ----
@@ -297,48 +241,12 @@ def test_a_masked_expert_is_one_that_is_not_there(notebook):
             assert_close(dropped[lost], block.shared_expert(tokens)[lost], atol=1e-5, rtol=1e-5)
             assert_close(dropped[~lost], whole[~lost])
         assert torch.equal(block(tokens)[0], whole)
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        ('logits[:, expert] = float("-inf")', "logits[:, expert] = 0.0"),
-        ("if n != expert", "if n != expert - 1"),
-        (".float().sigmoid().to(scores.dtype)", ".float().softmax(dim=1).to(scores.dtype)"),
-    ],
-)
-def test_a_wrong_removal_is_noticed(change):
-    wrong = build_namespace(change)
-    block, tokens = random_block(experts=5), random_hidden(40, 24)
-    with torch.no_grad(), wrong["without_expert"](block.router, 3):
-        masked = block(tokens)[0]
-    with pytest.raises(AssertionError), torch.no_grad():
-        assert_close(masked, wrong["smaller_block"](block, 3)(tokens)[0], atol=1e-3, rtol=1e-3)
-
-
-def test_a_removal_ends_with_its_block(notebook):
-    model = small_model()
-    blocks = [module for module in model.modules() if isinstance(module, Llama4TextMoe)]
-    with pytest.raises(ZeroDivisionError), notebook["without_expert"](blocks[0].router, 0):
+    with pytest.raises(ZeroDivisionError), notebook["without_expert"](block.router, 0):
         1 / 0  # noqa: B018
-    assert not any(m._forward_hooks for m in model.modules() if isinstance(m, Llama4Router))
+    assert not block.router._forward_hooks
 
 
 # ---- published counts ----
-
-
-def test_published_figures_agree_with_what_was_recomputed_elsewhere():
-    models = json.loads((ASSETS / "measurements" / "published_routing.json").read_text(encoding="utf-8"))["models"]
-    expected = {
-        "Mixtral 8x7B": ([0.003, 0.004, 0.009], [0.324, 0.311, 0.332], [0.039, 0.047, 0.066]),
-        "OLMoE 1B-7B": ([0.18, 0.41, 0.50], [0.977, 0.848, 0.937], [0.258, 0.439, 0.516]),
-    }
-    for name, (about_domain, largest, distance) in expected.items():
-        layers = models[name]["layers"]
-        assert models[name]["tokens_per_domain"] == 208_896
-        assert [row["bits_about_domain"][0] for row in layers] == pytest.approx(about_domain, abs=0.003)
-        assert [row["largest_share"][2] for row in layers] == pytest.approx(largest, abs=0.001)
-        assert [row["total_variation_of_domains"] for row in layers] == pytest.approx(distance, abs=0.001)
 
 
 def test_published_layer_figures_by_hand():
