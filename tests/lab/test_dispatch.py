@@ -89,6 +89,7 @@ def test_scaling_the_output_is_told_apart():
     assert gap > 0.1
 
 
+TWO_BLOCKS = dict(num_hidden_layers=2, interleave_moe_layer_step=1, no_rope_layers=[1, 1])
 IDS = torch.from_numpy(np.random.default_rng(1).integers(3, 50, (2, 21)))
 
 
@@ -122,7 +123,7 @@ def process_group():
 )
 @torch.no_grad()
 def test_whole_model_equals_the_library_with_whatever_is_attached(attach, tmp_path, process_group, monkeypatch):
-    model = attach(small_model(), tmp_path)
+    model = attach(small_model(**TWO_BLOCKS), tmp_path)
     expected = model(IDS).logits
     rows = []
 
@@ -139,7 +140,7 @@ def test_whole_model_equals_the_library_with_whatever_is_attached(attach, tmp_pa
 
 
 def test_what_was_there_is_restored_after_nesting_and_after_an_exception():
-    model = small_model()
+    model = small_model(**TWO_BLOCKS)
     block, other = (layer.feed_forward for layer in model.model.layers)
     other.forward = own_forward = lambda hidden: Llama4TextMoe.forward(other, hidden)
     with pytest.raises(RuntimeError, match="planned"), sorted_dispatch(model):
