@@ -27,12 +27,13 @@ from transformers import (
     logging,
 )
 
-from llama4lab.assets import ASSETS, restore_sentence
+from llama4lab.assets import ASSETS, find_asset_problems, restore_sentence
 from llama4lab.errors import CourseError
 
 MODELS = ASSETS / "models"
 DEFAULT = "scout-proxy"
 VARIABLE = "LLAMA4_CHECKPOINT"
+INDEX = "model.safetensors.index.json"
 
 
 class CheckpointError(CourseError):
@@ -58,11 +59,12 @@ def resolve_checkpoint(name: str | None = None) -> str:
     name = name or chosen_checkpoint()
     if (MODELS / name / "config.json").exists():
         return str(MODELS / name)
-    if Path(name).is_dir():
-        if not (Path(name) / "config.json").exists():
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        if not (folder / "config.json").exists():
             raise CheckpointError(f"The folder {name!r} holds no config.json; give the folder of a checkpoint.")
-        return name
-    if name.count("/") == 1 and not name.startswith((".", "/", "ablations/")) and " " not in name:
+        return str(folder)
+    if name.count("/") == 1 and not name.startswith((".", "/", "~", "ablations/")) and " " not in name:
         return name
     raise CheckpointError(
         f"There is no checkpoint {name!r}; give one of {', '.join(known_proxies())}, a folder, or a Hugging Face id."
@@ -114,17 +116,18 @@ def load_checkpoint(name: str | None = None, **options):
     options = options | {"use_safetensors": True}
     if Path(source).is_dir():
         check_folder(Path(source), shown)
+    part = "configuration"
     try:
         with quiet_transformers():
             config = AutoConfig.from_pretrained(source)
-            if config.model_type == "llama4":
-                processor = AutoProcessor.from_pretrained(source)
-                model = AutoModelForImageTextToText.from_pretrained(source, **options)
-            else:
-                processor = AutoTokenizer.from_pretrained(source)
-                model = AutoModelForCausalLM.from_pretrained(source, **options)
+            has_pictures = config.model_type == "llama4"
+            part = "processor" if has_pictures else "tokenizer"
+            processor = (AutoProcessor if has_pictures else AutoTokenizer).from_pretrained(source)
+            part = "model"
+            auto_class = AutoModelForImageTextToText if has_pictures else AutoModelForCausalLM
+            model = auto_class.from_pretrained(source, **options)
     except Exception as error:
-        raise CheckpointError(_remedy(shown, error)) from error
+        raise CheckpointError(_remedy(shown, source, part, error)) from error
     check_tokenizer(getattr(processor, "tokenizer", processor), config, shown)
     return processor, model.eval()
 
@@ -158,22 +161,26 @@ def check_folder(folder: Path, name: str) -> None:
         name: what to call the checkpoint in an error.
 
     Raises:
-        CheckpointError: config.json or the index is not JSON, or a file of weights is missing or incomplete.
+        CheckpointError: a JSON file is damaged, or a file of weights is missing, incomplete or not in safetensors.
     """
     here = folder.resolve()
     if here.is_relative_to(MODELS):
         remedy = restore_sentence(here.relative_to(ASSETS).as_posix())
     else:
         remedy = "copy or download the checkpoint again."
-    _read_json(folder / "config.json", name, remedy)
-    index = folder / "model.safetensors.index.json"
-    if index.exists():
-        weight_map = _read_json(index, name, remedy).get("weight_map")
+    contents = {path.name: _read_json(path, name, remedy) for path in sorted(folder.glob("*.json"))}
+    pickled = next(iter(sorted((*folder.glob("*.bin"), *folder.glob("*.pth")))), None)
+    files = ["model.safetensors"]
+    if INDEX in contents:
+        weight_map = contents[INDEX].get("weight_map")
         if not isinstance(weight_map, dict) or not weight_map:
-            raise CheckpointError(f"{index.name} of {name!r} lists no weights: {remedy}")
+            raise CheckpointError(f"{INDEX} of {name!r} lists no weights: {remedy}")
         files = sorted(set(weight_map.values()))
-    else:
-        files = ["model.safetensors"]
+    elif pickled and not (folder / files[0]).exists():
+        raise CheckpointError(
+            f"{name!r} has its weights in {pickled.name}, a format that may run code when it is read: load them where "
+            "you trust them, convert them with `model.save_pretrained(folder)`, and give that folder."
+        )
     for file in files:
         if not (folder / file).is_file():
             raise CheckpointError(f"{file} of {name!r} is missing: {remedy}")
@@ -210,8 +217,8 @@ def is_whole_safetensors(path: Path) -> bool:
     return size == 8 + length + max(ends, default=0)
 
 
-def _remedy(name: str, error: Exception) -> str:
-    """One sentence for what went wrong. `transformers` wraps the hub's errors: causes are searched too."""
+def _remedy(name: str, source: str, part: str, error: Exception) -> str:
+    """One sentence for what went wrong with `part`. `transformers` wraps the hub's errors: causes are searched too."""
     causes, cause = [], error
     while cause is not None:
         causes.append(cause)
@@ -236,8 +243,16 @@ def _remedy(name: str, error: Exception) -> str:
         )
     if any(isinstance(cause, HFValidationError) for cause in causes):
         return f"{name!r} is no Hugging Face id; write it as owner/name."
-    words = " ".join(str(error).split())[:200]
-    return f"{name!r} could not be loaded ({type(error).__name__}: {words}); compare its files with the source."
+    words = " ".join(str(error).split())[:200].rstrip(".")
+    if isinstance(error, ImportError):  # a quantized checkpoint: transformers names the package, or the missing GPU
+        return (
+            f"{name!r} needs something that this environment lacks ({words}): install it, or load another checkpoint."
+        )
+    if Path(source).is_relative_to(MODELS):
+        problems = find_asset_problems(ASSETS, Path(source).relative_to(ASSETS).as_posix())
+        if problems:
+            return problems[0].sentence()
+    return f"The {part} of {name!r} could not be loaded ({type(error).__name__}: {words}); compare its files with the source."
 
 
 def main(arguments: list[str]) -> int:

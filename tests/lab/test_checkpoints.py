@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -11,14 +12,8 @@ import pytest
 import torch
 from transformers import Llama4ForCausalLM, Llama4TextConfig
 
-from llama4lab import checkpoints
-from llama4lab.checkpoints import (
-    CheckpointError,
-    is_whole_safetensors,
-    known_proxies,
-    load_checkpoint,
-    resolve_checkpoint,
-)
+from llama4lab import assets, checkpoints
+from llama4lab.checkpoints import CheckpointError, known_proxies, load_checkpoint, resolve_checkpoint
 from llama4lab.loopback_hub import serve_gated
 
 NOTEBOOKS = Path(__file__).resolve().parents[2] / "notebooks"
@@ -85,25 +80,19 @@ def with_vocabulary(checkpoint: Path, folder: Path, size: int) -> Path:
     return folder
 
 
-def test_a_tokenizer_with_more_tokens_than_the_model(tiny_checkpoint, tmp_path):
+def test_a_tokenizer_with_more_tokens_than_the_model_has_embeddings(tiny_checkpoint, tmp_path):
     checkpoint = with_vocabulary(tiny_checkpoint, tmp_path / "small", 2060)
     assert "has 2,067 tokens, its model only 2,060: take tokenizer" in message(str(checkpoint))
-
-
-def test_a_tokenizer_with_special_tokens_elsewhere(checkpoint):
-    change_config(checkpoint, bos_token_id=7)
-    assert "has <|begin_of_text|> at 2,048, its model expects it at 7: take tokenizer" in message(str(checkpoint))
-
-
-def test_a_placeholder_for_pictures_elsewhere(tmp_path):
-    folder = Path(shutil.copytree(checkpoints.MODELS / "scout-proxy", tmp_path / "moved"))
-    change_config(folder, image_token_index=5)
-    assert "has <|patch|> at 2,066, its model expects it at 5: take tokenizer" in message(str(folder))
-
-
-def test_a_tokenizer_with_fewer_tokens_is_fine(tiny_checkpoint, tmp_path):
     checkpoint = with_vocabulary(tiny_checkpoint, tmp_path / "large", 2100)
     assert load_checkpoint(str(checkpoint))[1].config.vocab_size == 2100
+
+
+def test_special_tokens_elsewhere(checkpoint, tmp_path):
+    change_config(checkpoint, bos_token_id=7)
+    assert "has <|begin_of_text|> at 2,048, its model expects it at 7: take tokenizer" in message(str(checkpoint))
+    pictures = Path(shutil.copytree(checkpoints.MODELS / "scout-proxy", tmp_path / "moved"))
+    change_config(pictures, image_token_index=5)
+    assert "has <|patch|> at 2,066, its model expects it at 5: take tokenizer" in message(str(pictures))
 
 
 # ---- what loads --------------------------------------------------------------------------------------------
@@ -127,13 +116,8 @@ def test_the_variable_names_another_checkpoint(checkpoint, monkeypatch):
 
 def test_options_reach_the_model(checkpoint):
     _, model = load_checkpoint(str(checkpoint), dtype=torch.float32, attn_implementation="eager")
-    assert model.dtype == torch.float32
-    assert model.config._attn_implementation == "eager"
-
-
-def test_the_proxy_takes_another_dtype():
-    _, model = load_checkpoint("scout-proxy", dtype=torch.bfloat16)
-    assert model.dtype == torch.bfloat16
+    assert model.dtype == torch.float32 and model.config._attn_implementation == "eager"
+    assert load_checkpoint("scout-proxy", dtype=torch.bfloat16)[1].dtype == torch.bfloat16
 
 
 def test_only_safetensors_are_asked_for(checkpoint, monkeypatch):
@@ -155,9 +139,6 @@ def test_an_argument_wins_over_the_variable(checkpoint, monkeypatch):
     assert resolve_checkpoint(str(checkpoint)) == str(checkpoint)
     assert resolve_checkpoint("scout-proxy") == str(checkpoints.MODELS / "scout-proxy")
     assert resolve_checkpoint(SCOUT) == SCOUT
-
-
-def test_scout_proxy_is_known():
     assert "scout-proxy" in known_proxies()
 
 
@@ -177,97 +158,98 @@ def test_verbosity_is_restored():
         logging.set_verbosity_warning()
 
 
+def test_a_folder_in_the_home_directory(checkpoint, monkeypatch):
+    monkeypatch.setenv("HOME", str(checkpoint.parent))
+    assert resolve_checkpoint("~/tiny") == str(checkpoint)
+
+
 # ---- damaged folders ---------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["scout-proxi", "ablations/none", "./nowhere", "two words/model", "a/b/c"])
+@pytest.mark.parametrize(
+    "name", ["scout-proxi", "ablations/none", "./nowhere", "~/nowhere", "two words/model", "a/b/c"]
+)
 def test_unknown_name(name):
     text = message(name)
     assert repr(name) in text and "scout-proxy" in text and "Hugging Face id" in text
 
 
-def test_folder_without_config(checkpoint):
-    (checkpoint / "config.json").unlink()
-    assert "holds no config.json" in message(str(checkpoint))
+SHARD = "model-00001-*.safetensors"
+POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 12345\n"
 
 
-@pytest.mark.parametrize("content", ["{", "", "[1]", "\x00\x01"])
-def test_corrupt_config(checkpoint, content):
-    (checkpoint / "config.json").write_text(content)
-    text = message(str(checkpoint))
-    assert text.startswith("config.json of") and "JSON" in text and "again" in text
-
-
-def test_corrupt_index(checkpoint):
-    (checkpoint / "model.safetensors.index.json").write_text('{"weight_map": ')
-    assert message(str(checkpoint)).startswith("model.safetensors.index.json of")
-
-
-def test_index_without_weights(checkpoint):
-    (checkpoint / "model.safetensors.index.json").write_text('{"weight_map": {}}')
-    assert "lists no weights" in message(str(checkpoint))
-
-
-def test_missing_shard(checkpoint):
-    shard = sorted(checkpoint.glob("model-*.safetensors"))[-1]
-    shard.unlink()
-    text = message(str(checkpoint))
-    assert text.startswith(f"{shard.name} of") and "is missing" in text
-
-
-def test_no_weights_at_all(checkpoint):
-    for file in checkpoint.glob("model*"):
-        file.unlink()
-    assert "model.safetensors" in message(str(checkpoint))
+@pytest.mark.parametrize(
+    ("file", "change", "sentence"),
+    [
+        ("config.json", None, "holds no config.json"),
+        ("config.json", lambda old: b"{", "config.json of .* cannot be read as JSON: copy or download"),
+        ("config.json", lambda old: b"\0\1", "config.json of .* cannot be read as JSON"),
+        ("config.json", lambda old: b"[1]", "config.json of .* holds no JSON object"),
+        (
+            "config.json",
+            lambda old: old.replace(b"llama4_text", b"llama5"),
+            "The configuration of .* could not be loaded",
+        ),
+        ("tokenizer.json", lambda old: old[:-9], "tokenizer.json of .* cannot be read as JSON: copy or download"),
+        ("tokenizer.json", lambda old: b"{}", "The tokenizer of .* could not be loaded .*; compare its files"),
+        (checkpoints.INDEX, lambda old: b'{"weight_map": ', f"{checkpoints.INDEX} of .* cannot be read as JSON"),
+        (checkpoints.INDEX, lambda old: b'{"weight_map": {}}', "lists no weights"),
+        (checkpoints.INDEX, None, "model.safetensors of .* is missing"),
+        (SHARD, None, "model-00001-.* of .* is missing"),
+        (SHARD, lambda old: b"", "model-00001-.* of .* is damaged or incomplete"),
+        (SHARD, lambda old: old[:100], "model-00001-.* of .* is damaged or incomplete"),
+        (SHARD, lambda old: old[:-1], "model-00001-.* of .* is damaged or incomplete"),
+        (SHARD, lambda old: old + b"\0", "model-00001-.* of .* is damaged or incomplete"),
+        (SHARD, lambda old: (4).to_bytes(8, "little") + b"abcd", "model-00001-.* of .* is damaged or incomplete"),
+        (SHARD, lambda old: POINTER, "model-00001-.* of .* is damaged or incomplete"),
+    ],
+)
+def test_a_damaged_file_is_named(checkpoint, file, change, sentence):
+    path = next(checkpoint.glob(file))
+    if change is None:
+        path.unlink()
+    else:
+        path.write_bytes(change(path.read_bytes()))
+    assert re.search(sentence, message(str(checkpoint)))
 
 
 def test_pickled_weights_are_not_read(checkpoint):
     for file in checkpoint.glob("model*"):
         file.unlink()
     torch.save({}, checkpoint / "pytorch_model.bin")
-    assert "model.safetensors" in message(str(checkpoint))
-
-
-@pytest.mark.parametrize("kept", [0, 4, 100, -1])
-def test_truncated_safetensors(checkpoint, kept):
-    shard = sorted(checkpoint.glob("model-*.safetensors"))[0]
-    shard.write_bytes(shard.read_bytes()[:kept])
     text = message(str(checkpoint))
-    assert text.startswith(f"{shard.name} of") and "incomplete" in text
+    assert "pytorch_model.bin, a format that may run code" in text and "save_pretrained" in text
 
 
-def test_whole_and_padded_safetensors(checkpoint):
-    shard = sorted(checkpoint.glob("model-*.safetensors"))[0]
-    assert is_whole_safetensors(shard)
-    shard.write_bytes(shard.read_bytes() + b"\0")
-    assert not is_whole_safetensors(shard)
+@pytest.mark.parametrize(
+    ("method", "package"), [("compressed-tensors", "pip install compressed-tensors"), ("torchao", "'torchao'")]
+)
+def test_a_quantized_checkpoint_whose_package_is_missing(checkpoint, method, package):
+    change_config(checkpoint, quantization_config={"quant_method": method, "quant_type": "int8_weight_only"})
+    assert re.search(f"needs something that this environment lacks .*{package}.*: install it", message(str(checkpoint)))
 
 
-def test_header_that_is_no_json(tmp_path):
-    (tmp_path / "x.safetensors").write_bytes((4).to_bytes(8, "little") + b"abcd")
-    assert not is_whole_safetensors(tmp_path / "x.safetensors")
-
-
-def test_a_git_lfs_pointer_is_no_checkpoint(checkpoint):
-    shard = sorted(checkpoint.glob("model-*.safetensors"))[0]
-    shard.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 12345\n")
-    assert "incomplete" in message(str(checkpoint))
-
-
-def test_damaged_proxy_is_restored_with_git(tmp_path, monkeypatch):
-    assets = tmp_path / "assets"
-    shutil.copytree(checkpoints.MODELS / "scout-proxy", assets / "models" / "scout-proxy")
-    monkeypatch.setattr(checkpoints, "ASSETS", assets)
-    monkeypatch.setattr(checkpoints, "MODELS", assets / "models")
-    weights = assets / "models" / "scout-proxy" / "model.safetensors"
-    weights.write_bytes(weights.read_bytes()[:-2])
-    assert "`git checkout -- assets/models/scout-proxy`" in message("scout-proxy")
+@pytest.mark.parametrize("file", ["model.safetensors", "tokenizer.json", "processor_config.json"])
+@pytest.mark.parametrize("has_git", [True, False])
+def test_a_damaged_proxy_is_restored_with_git_or_from_a_download(tmp_path, monkeypatch, file, has_git):
+    folder = tmp_path / "assets"
+    shutil.copytree(checkpoints.MODELS / "scout-proxy", folder / "models" / "scout-proxy")
+    assets.write_manifest(folder)
+    for module in (assets, checkpoints):
+        monkeypatch.setattr(module, "ASSETS", folder)
+    monkeypatch.setattr(checkpoints, "MODELS", folder / "models")
+    if has_git:
+        (tmp_path / ".git").mkdir()
+    damaged = folder / "models" / "scout-proxy" / file
+    # JSON that is whole, and says nothing of what is needed
+    damaged.write_bytes(b"{}" if file.endswith("json") else damaged.read_bytes()[:-2])
+    text = message("scout-proxy")
+    assert file in text and ("`git checkout -- assets/models/scout-proxy" in text) == has_git
+    assert has_git or "download the course again and copy assets/models/scout-proxy" in text
 
 
 def test_config_of_transformers_4_51(checkpoint):
-    config = json.loads((checkpoint / "config.json").read_text())
-    config["attn_temperature_tuning"] = 4
-    (checkpoint / "config.json").write_text(json.dumps(config))
+    change_config(checkpoint, attn_temperature_tuning=4)
     text = message(str(checkpoint))
     assert "could not be loaded" in text and "'attn_temperature_tuning' expected bool" in text
 
