@@ -1,8 +1,8 @@
-"""What a Llama 4 model needs on which device: weights, KV cache, and what transformers computes in between.
+"""Which device holds what of a Llama 4 model: its weights by module, beside what a forward pass takes (`workload`).
 
     python -m llama4lab.planner scout --precision "experts 4 bits, rest bfloat16" --tokens 32768 --piece 256 --gpus 80
 
-Nothing is downloaded: the model stands on PyTorch's meta device. Sizes on the command line are gigabytes of 10^9 bytes.
+Nothing is downloaded: the model is built on PyTorch's meta device. Sizes on the command line are gigabytes of 10^9 bytes.
 """
 
 import argparse
@@ -16,34 +16,10 @@ import torch
 from llama4lab.checkpoints import MODELS, known_proxies
 from llama4lab.errors import CourseError
 from llama4lab.parameters import PRECISIONS, build_on_meta, count_by_part, real_config, weight_bytes
+from llama4lab.workload import Workload, cache_bytes_of_layer, temporary_bytes
 
 LARGEST_GB = 10_000  # no GPU has more; a larger number is one in bytes
 RESERVE = 10**9  # bytes of a GPU left for the CUDA context and for fragmentation; a judgment, not a measurement
-
-
-@dataclass(frozen=True)
-class Workload:
-    """What the model is to do: text, sequences of equal length. Pictures and padding need more.
-
-    Attributes:
-        tokens: length of a sequence, prompt and answer together.
-        batch: sequences at a time.
-        piece: tokens of the prompt read in one forward pass (`prefill_chunk_size` of `generate`); None: the whole prompt.
-    """
-
-    tokens: int
-    batch: int = 1
-    piece: int | None = None
-
-    def __post_init__(self):
-        for name, value in (("tokens", self.tokens), ("batch", self.batch), ("piece", self.piece)):
-            if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
-                raise CourseError(f"A workload needs a whole number of {name}, 1 or more, not {value!r}.")
-
-    @property
-    def step(self) -> int:
-        """Tokens of one sequence in the largest forward pass."""
-        return min(self.piece or self.tokens, self.tokens)
 
 
 @dataclass(frozen=True)
@@ -114,56 +90,6 @@ class Plan:
             for share in self.shares
             if share.device != "disk"
         }
-
-
-def cache_bytes_of_layer(text, layer_type: str, work: Workload, bytes_per_number: int) -> int:
-    """Bytes of keys and values that transformers' cache holds in one layer once all tokens are read.
-
-    A global layer keeps every token. A chunked one keeps the last piece that was read and chunk - 1 tokens before it:
-    the cache shows only chunk - 1, but as a slice, which keeps the memory of the whole (notebook 10).
-    """
-    kept = work.tokens
-    if layer_type == "chunked_attention":
-        kept = min(work.tokens, text.attention_chunk_size - 1 + work.step)
-    return 2 * work.batch * kept * text.num_key_value_heads * text.head_dim * bytes_per_number
-
-
-def all_experts_bytes(text, work: Workload, bytes_per_number: int) -> int:
-    """Bytes of the tensors that one MoE block of transformers 5.23 holds at its peak: every expert runs on every token.
-
-    Per expert and token: the scaled input (hidden), gate and up (2 x width), the activated gate (width), its product
-    with up (width); or, a moment later, the output in place of the activated gate.
-    """
-    hidden, width = text.hidden_size, text.intermediate_size
-    per_token = max(hidden + 4 * width, 2 * hidden + 3 * width)
-    return text.num_local_experts * work.batch * work.step * per_token * bytes_per_number
-
-
-def mask_bytes(text, work: Workload) -> tuple[int, int]:
-    """Bytes of the boolean masks of a forward pass, both kinds together, and number of entries of the larger one.
-
-    None for a prompt in one piece within one chunk; the chunked one beyond; both for a later piece of several tokens.
-    """
-    in_chunked = min(work.tokens, text.attention_chunk_size - 1 + work.step)
-    if work.step == work.tokens:
-        keys = [work.tokens] if work.tokens > text.attention_chunk_size else []
-    else:
-        keys = [in_chunked, work.tokens] if work.step > 1 else []
-    return work.batch * work.step * sum(keys), work.batch * work.step * max(keys, default=0)
-
-
-def temporary_bytes(text, work: Workload, bytes_per_number: int) -> int:
-    """Bytes that a forward pass of transformers 5.23 takes at its peak, beside weights and cache.
-
-    The masks, which stay through the pass, and the largest of: an MoE block; attention under a mask, which turns it into
-    numbers and copies keys and values for all query heads; a layer's keys, copied when a cache grows. Queries, the
-    residual stream and the logits of the last token are left out: together a few vectors a token.
-    """
-    masks, largest_mask = mask_bytes(text, work)
-    keys = work.batch * work.tokens * text.head_dim
-    attention = largest_mask + 2 * keys * text.num_attention_heads if masks else 0
-    grown = keys * text.num_key_value_heads if work.step < work.tokens else 0
-    return masks + max(all_experts_bytes(text, work, bytes_per_number), max(attention, grown) * bytes_per_number)
 
 
 def pieces_of(model: torch.nn.Module, precision: str, work: Workload) -> list[Piece]:
@@ -304,8 +230,8 @@ def longest_context(
 
     def fits(tokens: int) -> bool:
         work = Workload(tokens, batch, piece)
-        found = _place(model, _with_cache(model, weights, work), work, gpus, math.inf, RESERVE)
-        return found.runs and not found.offloaded
+        plan = _place(model, _with_cache(model, weights, work), work, gpus, math.inf, RESERVE)
+        return plan.runs and not plan.offloaded
 
     # Every term grows with the tokens, so the answer can be found by halving.
     low, high = 0, text.max_position_embeddings
@@ -335,29 +261,29 @@ def main(arguments: list[str]) -> int:
         declared = model.config.get_text_config().max_position_embeddings
         if work.tokens > declared:
             raise CourseError(f"{options.model} is declared for at most {declared:,} tokens; ask for no more.")
-        found = make_plan(model, options.precision, work, [g * 1e9 for g in options.gpus], options.cpu * 1e9)
+        plan = make_plan(model, options.precision, work, [g * 1e9 for g in options.gpus], options.cpu * 1e9)
     except CourseError as problem:
         print(problem, file=sys.stderr)
         return 1
-    print(describe(found))
-    return 0 if found.runs else 1
+    print(describe(plan))
+    return 0 if plan.runs else 1
 
 
-def describe(found: Plan) -> str:
+def describe(plan: Plan) -> str:
     """The plan as a table in GB, and a sentence on whether it runs."""
     lines = [f"{'device':8}{'capacity':>10}{'weights':>10}{'cache':>10}{'working':>10}{'free':>10}"]
-    for share in found.shares:
+    for share in plan.shares:
         if share.weights or share.cache:
             sizes = (share.capacity, share.weights, share.cache, share.working, share.free)
             lines.append(
                 f"{share.device!s:8}" + "".join(f"{s / 1e9:>10.1f}" if s < math.inf else f"{'any':>10}" for s in sizes)
             )
-    if not found.shares[0].weights:
-        lines.append(f"does not run: device {found.shares[0].device} has no room for a module beside what a pass takes")
-    elif not found.runs:
+    if not plan.shares[0].weights:
+        lines.append(f"does not run: device {plan.shares[0].device} has no room for a module beside what a pass takes")
+    elif not plan.runs:
         lines.append("does not run: a device would need more than it has")
-    elif found.offloaded:
-        lines.append(f"runs, slowly: {found.offloaded / 1e9:.1f} GB are copied for every pass")
+    elif plan.offloaded:
+        lines.append(f"runs, slowly: {plan.offloaded / 1e9:.1f} GB are copied for every pass")
     else:
         lines.append("runs")
     return "\n".join(lines)

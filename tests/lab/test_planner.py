@@ -6,13 +6,14 @@ import pytest
 import torch
 from transformers import DynamicCache
 
-from llama4lab import planner
+from llama4lab import planner, workload
 from llama4lab.checkpoints import MODELS, load_checkpoint
 from llama4lab.dispatch import sorted_dispatch
 from llama4lab.errors import CourseError
-from llama4lab.parameters import build_on_meta, real_config
+from llama4lab.parameters import PRECISIONS, build_on_meta, real_config
 from llama4lab.peak_memory import peak_tensor_bytes
-from llama4lab.planner import PRECISIONS, Workload, make_plan
+from llama4lab.planner import make_plan
+from llama4lab.workload import Workload
 
 EXPERTS_IN_4_BITS = "experts 4 bits, rest bfloat16"
 
@@ -49,7 +50,7 @@ def test_cache_is_what_the_library_holds(batch, tokens, piece):
     work = Workload(tokens, batch, piece)
     for layer_type, layer in zip(text.layer_types, cache.layers, strict=True):
         held = layer.keys.untyped_storage().nbytes() + layer.values.untyped_storage().nbytes()
-        assert planner.cache_bytes_of_layer(text, layer_type, work, 4) == held
+        assert workload.cache_bytes_of_layer(text, layer_type, work, 4) == held
 
 
 @pytest.mark.parametrize("name", ["scout-proxy", "maverick-proxy"])
@@ -59,7 +60,7 @@ def test_temporaries_of_all_experts_are_nearly_the_measured_peak(name, batch, to
     ids = tokens_of(batch, tokens)
     with torch.no_grad():
         peak = peak_tensor_bytes(lambda: model(input_ids=ids, use_cache=False, logits_to_keep=1))
-    planned = planner.temporary_bytes(model.config.text_config, Workload(tokens, batch), 4)
+    planned = workload.temporary_bytes(model.config.text_config, Workload(tokens, batch), 4)
     assert 0.9 * peak <= planned <= peak
 
 
@@ -73,23 +74,23 @@ def test_cache_and_temporaries_are_nearly_the_measured_peak_of_a_long_prompt(tok
         # The cache is made within: the profiler does not see that memory from before is given back.
         peak = peak_tensor_bytes(lambda: read_in_pieces(model, ids, DynamicCache(config=text), piece))
     one_expert = type(text).from_dict(text.to_dict() | {"num_local_experts": 1})
-    cache = sum(planner.cache_bytes_of_layer(text, layer_type, work, 4) for layer_type in text.layer_types)
-    assert 0.8 * peak <= cache + planner.temporary_bytes(one_expert, work, 4) <= peak
+    cache = sum(workload.cache_bytes_of_layer(text, layer_type, work, 4) for layer_type in text.layer_types)
+    assert 0.8 * peak <= cache + workload.temporary_bytes(one_expert, work, 4) <= peak
 
 
 @pytest.mark.parametrize("heads", [4, 40])
 def test_a_cache_that_grows_by_a_token_copies_the_keys_of_a_layer(heads):
     text = type(real_config("scout").text_config)(num_attention_heads=heads, num_local_experts=1)
     keys = 100_000 * text.num_key_value_heads * text.head_dim * 2
-    assert planner.temporary_bytes(text, Workload(100_000, piece=1), 2) == keys
+    assert workload.temporary_bytes(text, Workload(100_000, piece=1), 2) == keys
 
 
 def test_masks():
     text = real_config("scout").text_config
-    assert planner.mask_bytes(text, Workload(8192)) == (0, 0)
-    assert planner.mask_bytes(text, Workload(8193, batch=2)) == (2 * 8193**2, 2 * 8193**2)
-    assert planner.mask_bytes(text, Workload(20_000, piece=100)) == (100 * (8291 + 20_000), 100 * 20_000)
-    assert planner.mask_bytes(text, Workload(20_000, piece=1)) == (0, 0)
+    assert workload.mask_bytes(text, Workload(8192)) == (0, 0)
+    assert workload.mask_bytes(text, Workload(8193, batch=2)) == (2 * 8193**2, 2 * 8193**2)
+    assert workload.mask_bytes(text, Workload(20_000, piece=100)) == (100 * (8291 + 20_000), 100 * 20_000)
+    assert workload.mask_bytes(text, Workload(20_000, piece=1)) == (0, 0)
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
@@ -137,7 +138,7 @@ def test_a_layer_that_is_brought_in_has_room_and_its_cache_on_the_first_gpu(scou
     found = make_plan(scout, "bfloat16", Workload(8192), [80e9])
     gpu, cpu, _ = found.shares
     layer = max(piece.weights for piece in planner.pieces_of(scout, "bfloat16", Workload(1)))
-    temporaries = planner.temporary_bytes(scout.config.text_config, Workload(8192), 2)
+    temporaries = workload.temporary_bytes(scout.config.text_config, Workload(8192), 2)
     assert gpu.working == temporaries + planner.RESERVE + layer
     assert gpu.cache == 8192 * 196_608 and cpu.cache == 0
     assert found.offloaded == cpu.weights > 0
@@ -198,6 +199,9 @@ def test_command(capsys):
     assert planner.main(command) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[1].split() == ["0", "80.0", "72.3", "2.9", "1.7", "3.1"] and lines[-1] == "runs"
+    assert planner.main(["scout", "--precision", "8 bits", "--gpus", "80", "--cpu", "200"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[2].split()[:2] == ["cpu", "200.0"] and lines[-1].startswith("runs, slowly")
     assert planner.main(["scout-proxy"]) == 0
     assert planner.main(["maverick", "--gpus", "80", "--tokens", "8192"]) == 1
     assert "does not run" in capsys.readouterr().out
