@@ -8,6 +8,7 @@ sha256sum. Verify or rewrite it, with notebooks/ as the working folder:
 """
 
 import hashlib
+import json
 import os
 import re
 import sys
@@ -50,6 +51,34 @@ def restore_sentence(path: str) -> str:
         quoted = f'"{path}"' if " " in path else path
         return f"restore it with `git checkout -- {quoted}`."
     return f"download the course again and copy {path} from there."
+
+
+def read_json(path: str, folder: Path = ASSETS):
+    """The content of a JSON file of the course, named relative to `folder`: "measurements/balance.json".
+
+    Raises:
+        AssetError: it is missing or damaged.
+    """
+    try:
+        return json.loads((folder / path).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise AssetError(f"assets/{path} cannot be read: {restore_sentence(path)}") from error
+
+
+def read_picture(path: str, folder: Path = ASSETS):
+    """A picture of the course as a `PIL.Image.Image`, named relative to `folder`: "samples/pictures/00.png".
+
+    Raises:
+        AssetError: it is missing or damaged.
+    """
+    from PIL import Image  # here: the doctor reads this module where no package is installed
+
+    try:
+        picture = Image.open(folder / path)
+        picture.load()
+    except (OSError, SyntaxError) as error:  # Pillow raises SyntaxError for a PNG with broken blocks
+        raise AssetError(f"assets/{path} cannot be read: {restore_sentence(path)}") from error
+    return picture
 
 
 def file_sha256(path: Path) -> str:

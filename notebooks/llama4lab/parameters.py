@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageTextToText, PreTrainedConfig
 
-from llama4lab.assets import ASSETS
+from llama4lab.assets import ASSETS, read_json
 from llama4lab.checkpoints import quiet_transformers
 from llama4lab.errors import CourseError
 
@@ -42,12 +42,13 @@ def real_config(name: str) -> PreTrainedConfig:
     """The configuration of a released model, "scout" or "maverick" (Instruct), from `assets/configs`.
 
     Raises:
-        CourseError: no such configuration.
+        CourseError: no such configuration, or its file is damaged.
     """
     path = CONFIGS / f"{name}-instruct.json"
     if not path.is_file():
         known = ", ".join(sorted(file.stem.removesuffix("-instruct") for file in CONFIGS.glob("*-instruct.json")))
         raise CourseError(f"There is no configuration {name!r}; give one of {known}.")
+    read_json(path.relative_to(ASSETS).as_posix())
     with quiet_transformers():
         return AutoConfig.from_pretrained(path)
 

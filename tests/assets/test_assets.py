@@ -4,6 +4,7 @@ import hashlib
 import subprocess
 
 import pytest
+from PIL import Image
 
 from llama4lab import assets
 from llama4lab.assets import AssetError, AssetProblem
@@ -96,6 +97,24 @@ def test_several_problems_are_all_found(folder):
 def test_problem_elsewhere_does_not_matter_to_one_model(folder):
     flip_one_bit(folder / "claims.yml")
     assert assets.verify_assets(folder, under="models/a b") == 1
+
+
+@pytest.mark.parametrize("read, path", [(assets.read_json, "models/config.json"), (assets.read_picture, "red.png")])
+def test_a_file_that_cannot_be_read_is_named(folder, read, path, monkeypatch):
+    Image.new("RGB", (40, 40), "red").save(folder / "red.png")
+    assert read(path, folder) is not None
+    whole = (folder / path).read_bytes()
+    for damaged in (whole[: len(whole) // 2], b"", None):
+        (folder / path).unlink()
+        if damaged is not None:
+            (folder / path).write_bytes(damaged)
+        with pytest.raises(AssetError, match=f"assets/{path} cannot be read: restore it with `git checkout --"):
+            read(path, folder)
+        (folder / path).write_bytes(whole)
+    monkeypatch.setattr(assets, "ASSETS", folder / "assets")  # a download as ZIP: no .git beside it
+    (folder / path).unlink()
+    with pytest.raises(AssetError, match=f"download the course again and copy assets/{path} from there"):
+        read(path, folder)
 
 
 def test_name_that_the_manifest_does_not_know(folder):
