@@ -1,21 +1,23 @@
 """Says what this machine has and what it lacks for the course, one line each, with a remedy.
 
+    python -m llama4lab.doctor [packages]      everything, or whether each package is there as a whole
+
 Standard library only, and no package of the course is imported: the doctor must answer where one is broken.
 """
 
-import importlib.metadata
 import importlib.util
 import os
 import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
 from . import assets, torchvision_pair
+from .installed_packages import canonical_name, find_missing_packages, installed_packages
 
 ROOT = Path(__file__).resolve().parents[2]
 OK, WARN, FAIL = "ok", "warn", "FAIL"
@@ -52,13 +54,14 @@ def load_bootstrap() -> ModuleType:
     return module
 
 
-def check_python(version: tuple[int, int, int], minimum: tuple[int, int]) -> Line:
-    """Compare the version of Python with the oldest that the course runs on."""
+def check_python(version: tuple[int, int, int], oldest: tuple[int, int], newest: tuple[int, int]) -> Line:
+    """Compare the version of Python with the oldest and the newest that the course runs on."""
     text = ".".join(map(str, version))
-    if version[:2] < minimum:
-        needed = ".".join(map(str, minimum))
-        return Line(FAIL, "Python", f"{text} is too old", f"install Python {needed} or newer", stable=True)
-    return Line(OK, "Python", text, stable=True)
+    if oldest <= version[:2] <= newest:
+        return Line(OK, "Python", text, stable=True)
+    verdict = f"{text} is too {'old' if version[:2] < oldest else 'new'}"
+    remedy = "install Python {}.{} to {}.{}".format(*oldest, *newest)
+    return Line(FAIL, "Python", verdict, remedy, stable=True)
 
 
 def read_pins(pip_list: Iterable[str]) -> dict[str, str]:
@@ -67,30 +70,28 @@ def read_pins(pip_list: Iterable[str]) -> dict[str, str]:
     return {match[1]: match[2] for match in matches if match}
 
 
-def installed_version(package: str) -> str | None:
-    """Return the version of an installed package without its local part ("+cpu"), None if there is none."""
-    try:
-        return importlib.metadata.version(package).partition("+")[0]
-    except importlib.metadata.PackageNotFoundError:
-        return None
-
-
-def check_packages(pins: dict[str, str], find_version: Callable[[str], str | None] = installed_version) -> list[Line]:
+def check_packages(pins: dict[str, str], versions: Mapping[str, str], missing: list[str]) -> list[Line]:
     """Compare the installed packages with their pins.
 
-    Returns one line if all agree, else one for those that are missing and one for each other version.
+    Args:
+        pins: version by package.
+        versions: the same of what is installed, by canonical name.
+        missing: packages that are not installed as a whole, pinned ones or what they need.
+
+    Returns:
+        one line if all agree, else one for those that are missing and one for each other version.
     """
-    remedy = "delete the folder .venv, if there is one, and run `python course.py lab`"
-    found = {package: find_version(package) for package in pins}
-    missing = [package for package in pins if found[package] is None]
     lines = []
     if missing:
         names = ", ".join(missing[:3]) + (", ..." if len(missing) > 3 else "")
-        finding = f"{len(missing)} of {len(pins)} are missing ({names})"
-        lines.append(Line(FAIL, "packages", finding, remedy, True))
+        finding = f"{len(missing)} {'is' if len(missing) == 1 else 'are'} missing as a whole or in part ({names})"
+        lines.append(Line(FAIL, "packages", finding, "run `python course.py lab`, which sets up .venv", True))
     for package, pin in pins.items():
-        if found[package] not in (None, pin):
-            finding = f"{package} is {found[package]}, its pin {pin}; results may differ from the stored ones"
+        # Without the local part: "2.13.0+cpu" is a build of 2.13.0.
+        version = versions.get(canonical_name(package), pin).partition("+")[0]
+        if version != pin:
+            finding = f"{package} is {version}, its pin {pin}; results may differ from the stored ones"
+            remedy = "delete the folder .venv, if there is one, and run `python course.py lab`"
             lines.append(Line(WARN, "packages", finding, remedy, True))
     return lines or [Line(OK, "packages", f"{len(pins)} packages match their pins", stable=True)]
 
@@ -186,16 +187,16 @@ def check_gpu(names: list[str]) -> Line:
     return Line(OK, "GPU", ", ".join(names) if names else "none found; the course does not need one")
 
 
-def find_token(variables: dict[str, str], home: Path) -> str | None:
+def find_token(variables: dict[str, str], home: str | Path) -> str | None:
     """Return where a Hugging Face token is, in words and never the token itself; None if there is none."""
     for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"):
         if variables.get(name, "").strip():
             return f"in the variable {name}"
-    cache = Path(variables.get("XDG_CACHE_HOME") or home / ".cache")
+    cache = Path(variables.get("XDG_CACHE_HOME") or Path(home) / ".cache")
     folder = Path(variables.get("HF_HOME") or cache / "huggingface")
     path = Path(variables.get("HF_TOKEN_PATH") or folder / "token")
     try:
-        return "in the token file" if path.expanduser().read_bytes().strip() else None
+        return "in the token file" if Path(os.path.expanduser(path)).read_bytes().strip() else None
     except OSError:
         return None
 
@@ -225,18 +226,25 @@ def check_checkpoint(choice: str, models: Path, has_token: bool) -> Line:
     return Line(OK, topic, f"{choice} from Hugging Face")
 
 
+def examine_packages(bootstrap: ModuleType) -> list[Line]:
+    """Compare the packages of this Python with environment.yml, file by file."""
+    try:
+        pins = read_pins(bootstrap.read_pip_list(ROOT))
+    except bootstrap.CourseError as error:
+        return [_line_from_sentence(FAIL, "packages", str(error))]
+    versions = {name: package.version for name, package in installed_packages().items()}
+    return check_packages(pins, versions, find_missing_packages(pins))
+
+
 def report() -> list[Line]:
     """Examine this machine; return the findings in the order in which they matter."""
     bootstrap = load_bootstrap()
-    try:
-        packages = check_packages(read_pins(bootstrap.read_pip_list(ROOT)))
-    except bootstrap.CourseError as error:
-        packages = [_line_from_sentence(FAIL, "packages", str(error))]
+    packages = examine_packages(bootstrap)
     is_set_up = not any(line.verdict == FAIL for line in packages)
     needed = 0.2e9 if is_set_up else bootstrap.REQUIRED_FREE_GB * 1e9
-    token = find_token(dict(os.environ), Path.home())
+    token = find_token(dict(os.environ), os.path.expanduser("~"))
     return [
-        check_python(tuple(sys.version_info[:3]), bootstrap.MINIMUM_PYTHON),
+        check_python(tuple(sys.version_info[:3]), bootstrap.MINIMUM_PYTHON, bootstrap.MAXIMUM_PYTHON),
         *packages,
         check_torchvision_pair(),
         check_cores(count_cores()),
@@ -262,12 +270,15 @@ def stable_verdicts(lines: Iterable[Line]) -> dict[str, str]:
     return verdicts
 
 
-def main() -> int:
-    """Print the report; return 1 if the course would not run, else 0."""
-    lines = report()
+def main(arguments: list[str]) -> int:
+    """Print the report, or its part about packages; return 1 if the course would not run, else 0."""
+    if arguments not in ([], ["packages"]):
+        print("`doctor` takes no options: run `python course.py doctor`.", file=sys.stderr)
+        return 2
+    lines = examine_packages(load_bootstrap()) if arguments else report()
     print("\n".join(map(str, lines)))
     return 1 if any(line.verdict == FAIL for line in lines) else 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

@@ -27,7 +27,7 @@ LOOPBACK = "127.0.0.1"
 TETHER = Path(__file__).with_name("tether.py")
 _SECRET = re.compile(r"TOKEN|KEY|SECRET|PASSWORD|CREDENTIAL", re.IGNORECASE)
 _LEFT_OUT = re.compile(
-    r"(HF_|HUGGING_FACE_|OPENAI_|TRANSFORMERS_|TORCHELASTIC_|MASTER_|LOCAL_|GROUP_|ROLE_)|.*_proxy$", re.I
+    r"(HF_|HUGGING_FACE_|OPENAI_|TRANSFORMERS_|TORCHELASTIC_|MASTER_|LOCAL_|GROUP_|ROLE_)|SSL_CERT_|.*_proxy$", re.I
 )
 _ERROR_LINE = re.compile(r"^(?:\[rank\d+\]: )?((?:\w+\.)*\w*(?:Error|Exception|Interrupt)\b.*)$", re.MULTILINE)
 
@@ -76,8 +76,10 @@ def child_environment(source: str) -> dict[str, str]:
 def _start(module: str, arguments: list[str], source: str, log, folder: Path | None = None) -> subprocess.Popen:
     # -P: the folder of tether.py must not be searched for modules.
     command = [sys.executable, "-P", str(TETHER), module, *arguments]
+    # What the program leaves in its folder for temporary files is removed with its log.
+    variables = child_environment(source) | {"TMPDIR": str(Path(log.name).parent)}
     return subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=log, stderr=subprocess.STDOUT, env=child_environment(source), cwd=folder
+        command, stdin=subprocess.PIPE, stdout=log, stderr=subprocess.STDOUT, env=variables, cwd=folder
     )
 
 
@@ -128,11 +130,11 @@ def run_processes(script: Path, *arguments: str, processes: int = 2, timeout: fl
         LaunchError: a process failed, or they did not finish in time. None is left behind in either case.
     """
     source = arguments[0] if arguments else "."
-    options = [f"--nproc-per-node={processes}", f"--master-addr={LOOPBACK}", f"--master-port={free_port()}"]
+    command = [f"--nproc-per-node={processes}", str(script), *arguments]
     with tempfile.TemporaryDirectory() as folder:
         log = Path(folder) / "log"
         with open(log, "wb") as stream:
-            process = _start("torch.distributed.run", [*options, str(script), *arguments], source, stream)
+            process = _start("llama4lab.loopback_torchrun", command, source, stream)
         try:
             code = process.wait(timeout=timeout)
         except subprocess.TimeoutExpired:
@@ -144,7 +146,7 @@ def run_processes(script: Path, *arguments: str, processes: int = 2, timeout: fl
             _end(process)
         if code != 0:
             raise LaunchError(
-                f"{Path(script).name} failed in {processes} processes ({_why(log)}): mend it and run it again."
+                f"{Path(script).name} failed in {processes} processes ({_why(log)}): fix it and run it again."
             )
         return log.read_text(encoding="utf-8", errors="replace")
 
@@ -204,7 +206,7 @@ def _wait_until_healthy(process: subprocess.Popen, port: int, timeout: float, lo
     deadline = time.monotonic() + timeout
     while time.monotonic() < deadline:
         if process.poll() is not None:
-            raise LaunchError(f"The server ended before it answered ({_why(log)}): mend that and start it again.")
+            raise LaunchError(f"The server ended before it answered ({_why(log)}): fix that and start it again.")
         try:
             direct.open(f"http://{LOOPBACK}:{port}/health", timeout=2).close()
             return

@@ -23,6 +23,7 @@ from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernel
 from nbval.kernel import CURRENT_ENV_KERNEL_NAME, NbvalKernelspecManager
 
 from llama4lab.folds import fold_solutions
+from llama4lab.variables import kernel_environment
 
 CELL_SECONDS = 120
 KEPT_CELL_METADATA = ("tags", "jupyter", "mystnb", "course")
@@ -37,18 +38,6 @@ TERMINAL_COLORS = re.compile(r"\x1b\[[0-9;]*m")
 
 class NotStored(Exception):
     """One sentence: why a notebook was left as it was."""
-
-
-def kernel_environment(environ: dict[str, str], threads: str) -> dict[str, str]:
-    """The environment in which kernels run, when notebooks are stored and when they are checked.
-
-    threads: OMP_NUM_THREADS where the caller's environment has none. pytest's own variables are taken out:
-    ipykernel behaves differently when it sees them (it does not capture what subprocesses print).
-    """
-    kept = {name: value for name, value in environ.items() if not name.startswith("PYTEST_")}
-    kept.setdefault("OMP_NUM_THREADS", threads)
-    kept["HF_HUB_OFFLINE"] = "1"
-    return kept
 
 
 def read_notebook(path: Path) -> nbformat.NotebookNode:
@@ -149,7 +138,7 @@ def execute(notebook: nbformat.NotebookNode, folder: Path, name: str) -> None:
     )
     client.reset_execution_trackers()
     with client.setup_kernel(
-        env=kernel_environment(dict(os.environ), "2"),
+        env=kernel_environment(os.environ, "2"),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     ):

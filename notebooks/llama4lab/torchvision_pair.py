@@ -9,9 +9,9 @@ Declaring the two schemas is enough: the image processing of Llama 4 uses plain 
 operators themselves stay without an implementation. The extension that decodes pictures cannot be loaded either;
 Pillow takes its place, so that a processor accepts a path, a URL or base64.
 
-course.py copies this file into .venv beside a .pth line that calls `install` whenever the interpreter
-starts, so that `torchrun`, `transformers serve` and a notebook's own subprocesses have it as well. For that
-reason it uses the standard library only, and does nothing until torchvision asks for the operators.
+The course's own installation (pyproject.toml) brings torchvision_pair.pth, whose line calls `install` whenever
+the interpreter starts, so that `torchrun`, `transformers serve` and a notebook's own subprocesses have it as well.
+For that reason this file uses the standard library only, and does nothing until torchvision asks for the operators.
 """
 
 import sys
@@ -114,7 +114,6 @@ class _OperatorDeclarer:
 
 def is_installed():
     """Whether `install` was called in this process, by the .pth line or by hand."""
-    # By name, because the copy in .venv and the one in llama4lab are two modules.
     return any(getattr(finder, "__name__", "") == _OperatorDeclarer.__name__ for finder in sys.meta_path)
 
 

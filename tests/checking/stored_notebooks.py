@@ -7,10 +7,11 @@ from pathlib import Path
 
 import nbformat
 
+from llama4lab.course_notebooks import course_notebooks
 from llama4lab.store import read_notebook
 
 ROOT = Path(__file__).resolve().parents[2]
-NOTEBOOKS = sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))
+NOTEBOOKS = course_notebooks()
 
 FENCED = re.compile(r"^(```+|~~~).*?^\1[^\S\n]*$", re.MULTILINE | re.DOTALL)
 

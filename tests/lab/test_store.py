@@ -8,7 +8,7 @@ import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 from llama4lab import store as store_notebooks
-from llama4lab.store import NotStored, canonical_text, kernel_environment, main, read_notebook
+from llama4lab.store import NotStored, canonical_text, main, read_notebook
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -132,12 +132,6 @@ def test_an_interrupted_write_leaves_the_old_file(tmp_path, monkeypatch):
         store_notebooks.write_whole(path, "new")
     assert path.read_text() == "old"
     assert os.listdir(tmp_path) == ["x.ipynb"]
-
-
-def test_kernels_run_offline_and_do_not_know_of_pytest():
-    made = kernel_environment({"PYTEST_CURRENT_TEST": "a", "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "0"}, "2")
-    assert made == {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
-    assert kernel_environment({}, "2")["OMP_NUM_THREADS"] == "2"
 
 
 def test_reading_tells_an_unreadable_file(tmp_path):

@@ -205,7 +205,7 @@ def test_damaged_and_missing_weights_are_one_sentence_each(tmp_path):
 
 def test_a_server_that_ends_at_once_is_one_sentence(monkeypatch):
     before = own_processes()
-    with pytest.raises(LaunchError, match=r"^The server ended before it answered \([^\n]*\): mend that"):
+    with pytest.raises(LaunchError, match=r"^The server ended before it answered \([^\n]*\): fix that"):
         start("scout-proxy", dtype="float9")
     assert own_processes() == before
 
