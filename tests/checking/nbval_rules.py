@@ -31,7 +31,7 @@ from nbval.kernel import CURRENT_ENV_KERNEL_NAME, RunningKernel, start_new_kerne
 from nbval.plugin import IPyNbCell, IPyNbFile, NbCellError
 
 from llama4lab.course_notebooks import NOTEBOOKS, is_readers_own
-from llama4lab.store import NotStored, read_notebook
+from llama4lab.store import WIDGET_VIEW, NotStored, read_notebook
 from llama4lab.variables import kernel_environment, offline_variables
 
 RELATIVE_TOLERANCE = 1e-3
@@ -87,6 +87,8 @@ def output_difference(stored: list, now: list) -> list[str]:
         return [f"the stored output holds text written to stderr: {written}"]
     if written := written_to_stderr(now):
         return [f"the cell wrote to stderr: {written}"]
+    # Widgets are live: their ids are random, and they are not stored. What an explorer shows without them is compared.
+    stored, now = ([o for o in outputs if WIDGET_VIEW not in o.get("data", {})] for outputs in (stored, now))
     kinds_before, kinds_after = [kind_of(output) for output in stored], [kind_of(output) for output in now]
     if kinds_before != kinds_after:
         listed = [f"stored {len(stored)} outputs ({', '.join(kinds_before) or 'none'})"]

@@ -13,7 +13,7 @@ from transformers.models.llama4.modeling_llama4 import pixel_shuffle, vision_app
 import pictures
 from llama4lab.checkpoints import load_checkpoint
 from llama4lab.errors import CourseError
-from llama4lab.explore_pictures import explore_pictures
+from llama4lab.explore import explore_pictures
 from llama4lab.parameters import real_config
 
 

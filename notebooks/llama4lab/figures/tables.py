@@ -25,7 +25,7 @@ def table(rows: Sequence[Sequence], bold: Collection[tuple[int, int]] = (), digi
         raise ValueError(f"bold names cells that are not there: {sorted(set(bold) - places)}; row 0 is the heading.")
     cells = [[cell_text(cell, digits) for cell in row] for row in rows]
     right = [all(NUMERIC.match(row[column]) for row in cells[1:]) for column in range(len(cells[0]))]
-    display({"text/html": html(cells, right, bold), "text/plain": columns(cells, right)}, raw=True)
+    display({"text/html": html_table(cells, right, bold), "text/plain": text_table(cells, right)}, raw=True)
 
 
 def cell_text(cell, digits: int) -> str:
@@ -38,7 +38,7 @@ def cell_text(cell, digits: int) -> str:
     return f"{number:,.{digits}f}" if isinstance(number, float) else str(number)
 
 
-def html(cells: list[list[str]], right: list[bool], bold: Collection[tuple[int, int]]) -> str:
+def html_table(cells: list[list[str]], right: list[bool], bold: Collection[tuple[int, int]] = ()) -> str:
     # JupyterLab aligns cells at their right where no style speaks, other pages at their left: hence both ways.
     sides = ['align="right"' if is_right else 'align="left" style="text-align:left"' for is_right in right]
     lines = []
@@ -55,7 +55,7 @@ def html(cells: list[list[str]], right: list[bool], bold: Collection[tuple[int, 
     return "\n".join(["<table>", "<thead>", lines[0], "</thead>", "<tbody>", *lines[1:], "</tbody>", "</table>"])
 
 
-def columns(cells: list[list[str]], right: list[bool]) -> str:
+def text_table(cells: list[list[str]], right: list[bool]) -> str:
     """The cells as lines of text, each column as wide as its widest cell."""
     widths = [max(len(row[column]) for row in cells) for column in range(len(cells[0]))]
     lines = []
