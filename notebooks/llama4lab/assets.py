@@ -74,8 +74,8 @@ def read_picture(path: str, folder: Path = ASSETS):
     from PIL import Image  # here: the doctor reads this module where no package is installed
 
     try:
-        picture = Image.open(folder / path)
-        picture.load()
+        with Image.open(folder / path) as picture:
+            picture.load()
     except (OSError, SyntaxError) as error:  # Pillow raises SyntaxError for a PNG with broken blocks
         raise AssetError(f"assets/{path} cannot be read: {restore_sentence(path)}") from error
     return picture

@@ -98,6 +98,12 @@ def test_top_p_stops_where_p_is_reached_and_keeps_the_likeliest(notebook, p, kep
     assert notebook["apply_top_p"](quarters, p).isfinite().sum() == kept
 
 
+def test_top_p_in_bfloat16_keeps_what_float32_keeps(notebook):
+    logits = (4 * torch.rand(2000, generator=torch.Generator().manual_seed(3))).bfloat16()
+    kept = notebook["apply_top_p"](logits, 0.9).isfinite()
+    assert kept.sum() == notebook["apply_top_p"](logits.float(), 0.9).isfinite().sum()
+
+
 def test_sampling_repeats_with_its_seed(notebook):
     def draw(temperature, p=1.0):
         return [notebook["sample"](torch.arange(6.0), temperature, p, np.random.default_rng(n)) for n in range(20)]
@@ -141,8 +147,8 @@ def test_a_tokenizer_of_another_model_is_refused(notebook, tokenizer, model):
     with pytest.raises(ValueError, match="2067 entries and the model 64; load both from one checkpoint"):
         notebook["check_match"](tokenizer, model)
 
-    class OtherStops:
-        config = type("Config", (), {"get_text_config": lambda self: type("Text", (), {"vocab_size": 2067})})()
+    class OtherStops:  # more rows than entries are no mistake
+        config = type("Config", (), {"get_text_config": lambda self: type("Text", (), {"vocab_size": 3000})})()
         generation_config = GenerationConfig(eos_token_id=[2056])
 
     with pytest.raises(ValueError, match="stop tokens are not the tokenizer's"):
@@ -183,10 +189,28 @@ def test_padding_a_batch(notebook):
         ('<|python_start|><|python_end|>{"name": "f"<|eot|>', None),
         ('<|python_start|><|python_end|>{"name": "f"}<|eot|>', None),
         ("<|python_start|><|python_end|>[1]<|eot|>", None),
+        ('<|python_start|>{"name": "f", "parameters": {"a": 1}}<|python_end|><|eom|>', ("f", {"a": 1})),
+        ('I will look. {"name": "f", "parameters": {"a": {"b": 1}}}', ("f", {"a": {"b": 1}})),
+        ('<|python_start|>[f(a="Oslo")]<|python_end|>', ("f", {"a": "Oslo"})),
+        ('{"name": "f", "parameters": {"code": "[g(a=1)]"}}', ("f", {"code": "[g(a=1)]"})),
+        ("[f(1)]<|eot|>", None),
+        ("[f(a=__import__('os').getcwd())]<|eot|>", None),
     ],
 )
 def test_reading_a_call(notebook, text, expected):
     assert notebook["read_call"](text) == expected
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '[f(a=1), g(b="x")]<|eot|>',
+        '{"name": "f", "parameters": {"a": 1}}{"name": "g", "parameters": {"b": "x"}}',
+        '[{"name": "f", "parameters": {"a": 1}}; {"name": "g", "parameters": {"b": "x"}}]',
+    ],
+)
+def test_reading_two_calls(notebook, text):
+    assert notebook["read_calls"](text) == [("f", {"a": 1}), ("g", {"b": "x"})]
 
 
 def test_a_token_in_the_environment_reaches_no_output():
