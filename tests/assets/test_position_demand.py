@@ -1,4 +1,4 @@
-"""The recipe of the training demands of notebook 07: its rows, its measure, one tiny run."""
+"""The recipe of the training demands of notebook 09: its rows, its measure, one tiny run."""
 
 from types import SimpleNamespace
 
@@ -7,27 +7,16 @@ import pytest
 import torch
 
 import position_demand
-from llama4lab.recall import NAME_0, QUESTION, VALUE_0, VOCABULARY
-from position_demand import DEMANDS, FACTS, demand, draw_rows, measure, recall_by_place
+from llama4lab.recall import QUESTION, VOCABULARY
+from position_demand import FACTS, demand, draw_rows, measure, recall_by_place
 
 
-@pytest.mark.parametrize("kind", DEMANDS)
-def test_a_demand_is_a_distribution_over_all_places(kind):
-    shares = demand(kind)
-    assert shares.shape == (FACTS,) and shares.min() > 0
-    assert shares.sum() == pytest.approx(1)
-
-
-def test_demands_favor_what_their_names_say():
-    first, recent, both = demand("first"), demand("recent"), demand("both ends")
-    assert first[0] > 10 * first[-1] and np.allclose(first[::-1], recent)
+def test_demands_are_distributions_that_favor_what_their_names_say():
+    first, recent, both, uniform = (demand(kind) for kind in ("first", "recent", "both ends", "uniform"))
+    assert [shares.sum() for shares in (first, recent, both, uniform)] == pytest.approx([1] * 4)
+    assert first[0] > 10 * first[-1] > 0 and np.allclose(first[::-1], recent)
     assert both[0] == pytest.approx(both[-1]) and both[0] > 5 * both[FACTS // 2]
-    assert np.ptp(demand("uniform")) == 0
-
-
-def test_an_unknown_demand_is_one_sentence():
-    with pytest.raises(ValueError, match="There is no demand 'middle'; use one of uniform, first"):
-        demand("middle")
+    assert np.ptp(uniform) == 0
 
 
 def test_each_question_of_a_row_is_answered_by_a_fact_of_the_row():
@@ -67,9 +56,3 @@ def test_a_run_records_recall_by_place(tmp_path, monkeypatch):
     found = measure("recent", 0, tmp_path, steps=50, every=25)
     assert list(found) == ["25", "50"]
     assert all(len(shares) == FACTS and 0 <= min(shares) <= max(shares) <= 1 for shares in found.values())
-
-
-def test_names_and_values_do_not_overlap():
-    ids, _ = draw_rows(np.random.default_rng(1), 20, demand("first"), questions=1)
-    told = ids[:, 1 : 1 + 2 * FACTS]
-    assert (told[:, 0::2] < VALUE_0).all() and (told[:, 0::2] >= NAME_0).all() and (told[:, 1::2] >= VALUE_0).all()

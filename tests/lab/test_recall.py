@@ -66,14 +66,16 @@ def test_training_rows_answer_with_the_value_that_was_told():
 
 
 class Echo(torch.nn.Module):
-    """Says the token at `place` of each row, whatever the question."""
+    """Says the token at `place` of each row, whatever the question; `and_before` it, maybe, a word that is likelier."""
 
-    def __init__(self, place):
+    def __init__(self, place, and_before=None):
         super().__init__()
-        self.place = place
+        self.place, self.and_before = place, and_before
 
     def forward(self, input_ids, use_cache, logits_to_keep):
         said = torch.nn.functional.one_hot(input_ids[:, self.place], len(VOCABULARY)).float()
+        if self.and_before is not None:
+            said[:, self.and_before] = 2.0
         return type("Output", (), {"logits": said[:, None]})()
 
 
@@ -81,3 +83,9 @@ def test_recall_accuracy_counts_right_answers_whatever_the_batch():
     needles = needle_rows(10, 64, 20, distractors=3)
     assert recall_accuracy(Echo(needles.position), needles, batch_tokens=150) == 1.0
     assert recall_accuracy(Echo(0), needles, batch_tokens=10) == 0.0
+
+
+def test_recall_is_scored_among_all_words_and_not_among_values_alone():
+    needles = needle_rows(10, 64, 20)
+    second_choice = Echo(needles.position, and_before=FILLER_0)  # the answer, but one filler word is likelier
+    assert recall_accuracy(second_choice, needles) == 0.0
