@@ -114,6 +114,16 @@ def test_the_variable_names_another_checkpoint(checkpoint, monkeypatch):
     assert tokenizer("x").input_ids
 
 
+def test_readme_and_map_name_the_notebooks_that_follow_the_variable():
+    notebooks = {path.name[:2]: path.read_text(encoding="utf-8") for path in NOTEBOOKS.glob("[0-9]*.ipynb")}
+    followers = sorted(
+        number for number, text in notebooks.items() if re.search(r"(load|resolve)_checkpoint\(\)", text)
+    )
+    named = f"{', '.join(followers[:-1])} and {followers[-1]}"
+    assert f"notebooks {named} load" in (NOTEBOOKS.parent / "README.md").read_text(encoding="utf-8")
+    assert f"`LLAMA4_CHECKPOINT` changes the model of {named};" in notebooks["00"]
+
+
 def test_options_reach_the_model(checkpoint):
     _, model = load_checkpoint(str(checkpoint), dtype=torch.float32, attn_implementation="eager")
     assert model.dtype == torch.float32 and model.config._attn_implementation == "eager"
