@@ -1,7 +1,6 @@
 """The Llama 4 of notebook 07, piece by piece and as a whole, is held to the library."""
 
 import copy
-import math
 from functools import cache
 
 import pytest
@@ -33,10 +32,6 @@ def no_gradients():
 def model_and_weights() -> tuple[Llama4ForCausalLM, dict[str, torch.Tensor]]:
     model = small_model()
     return model, dict(model.state_dict())
-
-
-def token_positions(batch: int, seq: int) -> torch.Tensor:
-    return torch.arange(seq).expand(batch, seq)
 
 
 # ---- the pieces ----
@@ -82,18 +77,6 @@ def test_mask_equals_the_library(notebook, length, padding):
     assert torch.equal(ours[positions >= 0], theirs[positions >= 0])
 
 
-def test_mask_of_a_query_with_keys_from_a_cache(notebook):
-    keys = torch.tensor([[-1, 5, 6, 7, 8, 9]])
-    assert notebook["visible"](torch.tensor([[9]]), keys, 8).int().tolist() == [[[0, 0, 0, 0, 1, 1]]]
-    assert notebook["visible"](torch.tensor([[9]]), keys).int().tolist() == [[[0, 1, 1, 1, 1, 1]]]
-
-
-def test_temperature_is_that_of_the_formula(notebook):
-    some = torch.tensor([0, 8190, 8191, 16_383, 10_485_759])
-    expected = [1 + 0.1 * math.log(1 + (position + 1) // 8192) for position in some.tolist()]
-    assert notebook["temperature"](some, 0.1, 8192).tolist() == pytest.approx(expected, rel=1e-6)
-
-
 def test_logits_are_bounded_and_the_bound_is_reached(notebook):
     query, key = notebook["unit_rms"](torch.rand(2, 400, 64, generator=torch.Generator().manual_seed(5)) - 0.5, 1e-5)
     assert (query @ key.T).abs().max() / 8 <= notebook["bound"](64) == 8
@@ -120,21 +103,8 @@ def test_a_change_touches_what_the_masks_allow(notebook):
 # ---- attention, and the whole model ----
 
 
-@pytest.mark.parametrize("qk_norm", [True, False])
-def test_attention_equals_the_library_in_every_layer(notebook, qk_norm):
-    model = small_model(use_qk_norm=qk_norm)
-    recorded = notebook["record_attention"](model, random_ids(2, 21))
-    assert len(recorded) == 4
-    for layer, (entering, output, attention_weights) in enumerate(recorded):
-        w = notebook["layer_weights"](dict(model.state_dict()), layer)
-        found = notebook["attention"](w, model.config, layer, entering, token_positions(2, 21), {})
-        assert_close(found[0], output, atol=1e-5, rtol=1e-5)
-        assert_close(found[1], attention_weights, atol=1e-5, rtol=1e-5)
-    assert not model.model.layers[0].self_attn._forward_hooks
-
-
 @pytest.mark.parametrize("length", [1, 7, 8, 9, 21, 32])
-@pytest.mark.parametrize("changes", [{}, {"num_experts_per_tok": 2}, {"interleave_moe_layer_step": 1}], ids=str)
+@pytest.mark.parametrize("changes", [{}, {"num_experts_per_tok": 2}, {"use_qk_norm": False}], ids=str)
 def test_the_model_equals_the_library_whole_and_token_by_token(notebook, length, changes):
     model = small_model(**changes)
     weights, ids = dict(model.state_dict()), random_ids(2, length)

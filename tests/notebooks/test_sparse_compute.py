@@ -12,7 +12,6 @@ from torch.testing import assert_close
 
 import olmoe_loads
 import sparse_compute
-from llama4lab.assets import ASSETS
 from llama4lab.parameters import real_config
 from tests.small_models import random_block, random_hidden
 
@@ -78,12 +77,6 @@ def test_fastest_calls_alternates_and_keeps_the_fastest(notebook, monkeypatch):
     assert calls == ["a", "b", "a", "b"]
 
 
-def test_largest_temporaries(notebook):
-    # FACTS of the released models: Scout 1.25 + 4 GiB, Maverick 10 + 32 GiB for 8192 tokens in bfloat16.
-    assert notebook["largest_temporaries"](16 * 8192, 5120, 8192) == (1.25, 4.0)
-    assert notebook["largest_temporaries"](128 * 8192, 5120, 8192) == (10.0, 32.0)
-
-
 # ---- bytes ----
 
 
@@ -117,13 +110,6 @@ def test_expected_touched_counts_all_cases(notebook, experts, tokens, top_k):
         assert notebook["dice_touched"](experts, tokens) == pytest.approx(mean, abs=0.05)
 
 
-def test_tokens_to_touch_is_the_smallest(notebook):
-    for experts, share in ((16, 0.99), (128, 0.99), (64, 0.5)):
-        tokens = notebook["tokens_to_touch_solution"](experts, share)
-        assert notebook["expected_touched"](experts, tokens) >= share * experts
-        assert notebook["expected_touched"](experts, tokens - 1) < share * experts
-
-
 def test_touched_by_batches_of_neighbors(notebook):
     chosen = torch.tensor([0, 0, 1, 2, 3, 3, 1])
     assert notebook["batch_touched"](chosen, 2) == pytest.approx((1 + 2 + 1) / 3)  # the odd one is left out
@@ -141,22 +127,6 @@ def test_straggler_and_drops(notebook):
     assert notebook["dropped"](load, 2.0) == 0
     assert notebook["load_of"]([1, 3]).tolist() == [0.25, 0.75]
     assert notebook["dice_straggler"](100_000) == pytest.approx(1, abs=0.01)
-
-
-def test_real_loads_give_the_figures_found_before(notebook):
-    # Computed independently from the same counts: 1.22 and 1.51; drops 20/13/3 % and 42/35/21 %.
-    counts = json.loads((ASSETS / "measurements" / "olmoe_loads.json").read_text(encoding="utf-8"))["counts"]
-    loads = {domain: notebook["load_of"](layers["15"]) for domain, layers in counts.items()}
-    mix = np.mean(list(loads.values()), axis=0)
-    in_order = np.arange(64) // 8
-    assert notebook["straggler"](mix, in_order) == pytest.approx(1.22, abs=0.005)
-    assert notebook["straggler"](loads["arxiv"], in_order) == pytest.approx(1.51, abs=0.005)
-    for load, drops in ((mix, (0.20, 0.13, 0.03)), (loads["arxiv"], (0.42, 0.35, 0.21))):
-        found = [notebook["dropped"](load, factor) for factor in (1.0, 1.25, 2.0)]
-        assert found == pytest.approx(drops, abs=0.005)
-    placed = notebook["place_experts_solution"](mix, 8)
-    assert (np.bincount(placed) == 8).all()
-    assert notebook["straggler"](mix, placed) < 1.03
 
 
 # ---- recipes ----
