@@ -8,20 +8,16 @@ nbval runs the cells; these rules decide what counts as the same and what as a f
 - at the end of each notebook an item "budget" holds seconds and peak memory against the sentence in the title
   cell, and fails as well when some cell did not run, so that skipped cells never look like success.
 
-Seconds are counted from the start of the kernel to the end of the last cell. The budgets are stated for two
-idle cores. Where a machine is slower or shares its cores, COURSE_TIME_SLACK=2 doubles the seconds allowed
-(memory stays as it is); without it, 1.
+Seconds are counted from the start of the kernel to the end of the last cell, less those in which other processes had
+the cores, where the system tells them. The budgets are stated for two idle cores. On a slower machine
+COURSE_TIME_SLACK=2 doubles the seconds allowed (memory stays as it is); without it, 1.
 """
 
-import difflib
 import math
 import os
 import re
-import runpy
 import subprocess
-import threading
 import time
-from importlib.util import find_spec
 from pathlib import Path
 from queue import Empty
 
@@ -31,98 +27,17 @@ from nbval.kernel import CURRENT_ENV_KERNEL_NAME, RunningKernel, start_new_kerne
 from nbval.plugin import IPyNbCell, IPyNbFile, NbCellError
 
 from llama4lab.course_notebooks import NOTEBOOKS, is_readers_own
-from llama4lab.store import WIDGET_VIEW, NotStored, read_notebook
+from llama4lab.store import NotStored, read_notebook
 from llama4lab.variables import kernel_environment, offline_variables
-
-RELATIVE_TOLERANCE = 1e-3
-ABSOLUTE_TOLERANCE = 1e-6
-# A figure's plotted values have one scale, the largest of the line: noise far below it is not visible.
-FIGURE_TOLERANCE = 1e-4
-PLOTTED_LINE = "    "  # llama4lab.figures indents lines of plotted values by four spaces
+from tests.checking.comparison import output_difference, written_to_stderr
+from tests.checking.resources import MemoryWatch, waited_for_a_core
 
 MOST_SECONDS = 60.0  # for any notebook, whatever it states
 MOST_GIB = 2.0
 BUDGET = re.compile(r"\*\*Runs in\*\* at most (\d+(?:\.\d+)?) s and (\d+(?:\.\d+)?) GiB on two CPU cores\.")
 BUDGET_EXAMPLE = "**Runs in** at most 40 s and 1.5 GiB on two CPU cores."
 
-# A float has a decimal point with digits behind it, or an exponent. "2.13.0" holds none, nor does "108,641".
-# Spaces before it belong to it: columns are padded to the width of the number.
-FLOAT = re.compile(r" *(?<![\w.])([-+]?(?:\d*\.\d+(?:[eE][-+]?\d+)?|\d+[eE][-+]?\d+))(?!\.?\d)")
 TERMINAL_COLORS = re.compile(r"\x1b\[[0-9;]*m")
-PICTURES = ("image/png", "image/jpeg")  # compared by the text beside them
-
-
-# ---- what counts as the same -------------------------------------------------------------------------------
-
-
-def same_line(stored: str, now: str, scale: float = 0.0) -> bool:
-    """Whether two lines agree: words and integers exactly, floats within 0.1 % (and 1e-6).
-
-    scale: the share of the line's largest float by which floats may differ as well.
-    """
-    if stored == now:
-        return True
-    if FLOAT.sub("#", stored) != FLOAT.sub("#", now):
-        return False
-    pairs = [(float(a[1]), float(b[1])) for a, b in zip(FLOAT.finditer(stored), FLOAT.finditer(now), strict=True)]
-    largest = max((abs(value) for pair in pairs for value in pair if math.isfinite(value)), default=0.0)
-    allowed = max(ABSOLUTE_TOLERANCE, scale * largest)
-    return all(math.isclose(a, b, rel_tol=RELATIVE_TOLERANCE, abs_tol=allowed) for a, b in pairs)
-
-
-def text_difference(stored: str, now: str, figure: bool = False) -> list[str]:
-    """The lines that differ, as a diff from stored to now; empty when the texts agree."""
-    before, after = stored.splitlines(), now.splitlines()
-    if len(before) == len(after):
-        scales = [FIGURE_TOLERANCE if figure and line.startswith(PLOTTED_LINE) else 0.0 for line in before]
-        # Lines within tolerance are no difference: show them alike.
-        after = [a if same_line(a, b, scale) else b for a, b, scale in zip(before, after, scales, strict=True)]
-    diff = difflib.unified_diff(before, after, "stored", "now", lineterm="", n=0)
-    return [line for line in diff if not line.startswith("@@")]
-
-
-def output_difference(stored: list, now: list) -> list[str]:
-    """Why two lists of outputs of one cell differ, as lines; empty when they agree."""
-    if written := written_to_stderr(stored):
-        return [f"the stored output holds text written to stderr: {written}"]
-    if written := written_to_stderr(now):
-        return [f"the cell wrote to stderr: {written}"]
-    # Widgets are live: their ids are random, and they are not stored. What an explorer shows without them is compared.
-    stored, now = ([o for o in outputs if WIDGET_VIEW not in o.get("data", {})] for outputs in (stored, now))
-    kinds_before, kinds_after = [kind_of(output) for output in stored], [kind_of(output) for output in now]
-    if kinds_before != kinds_after:
-        listed = [f"stored {len(stored)} outputs ({', '.join(kinds_before) or 'none'})"]
-        listed += [f"now    {len(now)} outputs ({', '.join(kinds_after) or 'none'})"]
-        return ["the number or the kinds of outputs differ", *listed]
-    problems = []
-    for before, after in zip(stored, now, strict=True):
-        if before.output_type == "stream":
-            problems += text_difference(before.text, after.text)
-            continue
-        figure = any(kind in before.data for kind in PICTURES)
-        for kind in before.data:
-            if kind in PICTURES:
-                continue
-            a, b = before.data[kind], after.data[kind]
-            if isinstance(a, str) and isinstance(b, str):
-                problems += text_difference(a, b, figure)
-            elif a != b:
-                problems += text_difference(repr(a), repr(b))
-    return problems
-
-
-def kind_of(output) -> str:
-    if output.output_type == "stream":
-        return output.name
-    return f"{output.output_type} of {' + '.join(sorted(output.get('data', {})))}"
-
-
-def written_to_stderr(outputs: list) -> str:
-    """The last line written to stderr, or an empty string."""
-    for output in outputs:
-        if output.output_type == "stream" and output.name == "stderr":
-            return (output.text.strip().splitlines() or ["(an empty line)"])[-1].strip()
-    return ""
 
 
 # ---- the kernel --------------------------------------------------------------------------------------------
@@ -158,52 +73,6 @@ class CourseKernel(RunningKernel):
 
     def process(self) -> psutil.Process:
         return psutil.Process(self.km.provisioner.pid)
-
-
-def cuda_build_bytes() -> int:
-    """What torch's CUDA build takes more than the CPU build in each process: budgets are stated for the latter."""
-    version = Path(find_spec("torch").origin).with_name("version.py")  # read, because importing torch takes seconds
-    return int(0.4 * 2**30) if runpy.run_path(str(version))["cuda"] else 0
-
-
-class MemoryWatch(threading.Thread):
-    """Follows the resident memory of a process and its children, ten times a second, without `cuda_build_bytes`."""
-
-    def __init__(self, process: psutil.Process):
-        super().__init__(daemon=True)
-        self.watched = process
-        self.left_out = cuda_build_bytes()
-        self.peak = 0
-        self.stopped = threading.Event()
-
-    def run(self):
-        while not self.stopped.wait(0.1):
-            self.look()
-
-    def look(self):
-        total = 0
-        try:
-            for process in (self.watched, *self.watched.children(recursive=True)):
-                total += max(process.memory_info().rss - self.left_out, 0)
-        except psutil.NoSuchProcess:
-            pass  # one ended meanwhile; what was counted until then still counts
-        self.peak = max(self.peak, total, high_water(self.watched.pid) - self.left_out)
-
-    def finish(self) -> int:
-        """The peak in bytes. The kernel must still be running, so that Linux can tell its own high water."""
-        self.stopped.set()
-        self.look()
-        return self.peak
-
-
-def high_water(pid: int) -> int:
-    """Peak resident memory of one process in bytes as Linux counts it (VmHWM); 0 where that is not known."""
-    try:
-        status = Path(f"/proc/{pid}/status").read_text()
-    except OSError:
-        return 0
-    found = re.search(r"^VmHWM:\s+(\d+) kB", status, re.MULTILINE)
-    return int(found[1]) * 1024 if found else 0
 
 
 # ---- what pytest collects ----------------------------------------------------------------------------------
@@ -276,7 +145,8 @@ class NotebookCell(IPyNbCell):
             raise
         finally:
             self.ran = True
-            self.parent.seconds = time.monotonic() - self.parent.started
+            waited = waited_for_a_core(self.parent.kernel.process().pid) if self.parent.kernel.is_alive() else 0.0
+            self.parent.seconds = time.monotonic() - self.parent.started - waited
         # Ignored outputs are not compared, but a warning is a warning there too.
         if written := written_to_stderr(self.test_outputs):
             self.raise_cell_error("the cell wrote to stderr", written)

@@ -10,6 +10,7 @@ from functools import cache
 from pathlib import Path
 from urllib.parse import unquote
 
+from llama4lab.claims import read_ledger
 from llama4lab.folds import FOLD_TAG
 from llama4lab.store import read_notebook
 from tests.checking.stored_notebooks import FENCED, Notebook, tags, texts_of_outputs
@@ -34,10 +35,11 @@ NO_STATEMENT = re.compile(
     r"|(?<![\w.,])0\d(?:\.\d)?\b",  # notebooks and exercises
     re.MULTILINE,
 )
+UNIT = r"(?:%|[kKMGTP]i?B\b|[kKMGTP]?FLOPs?\b|thousand|million|billion|trillion|[kKMBT]\b)"
 NUMBER = re.compile(
     r"(?<![\w.,/^·-])(?P<number>\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d+(?:\.\d+)?(?:e[+-]?\d+)?)"
-    r"(?!\w*[-_]?[A-Z]\w*\d)(?P<unit>(?:[ -]?(?:%|[kKMGTP]i?B\b|[kKMGTP]?FLOPs?\b|thousand|million|billion|trillion|[kKMBT]\b))?)"
-    r"(?![\w]|\.\d)"
+    rf"(?!\w*[-_]?[A-Z]\w*\d)(?P<unit>(?:[ -]?{UNIT})?)(?![\w]|\.\d)"
+    rf"(?=(?P<range>(?:,? (?:to|and|or) |–)[\d.,]+ ?(?P<last>{UNIT}))?)"
 )
 UNITS = {
     "%": (1, 100),
@@ -51,9 +53,10 @@ UNITS = {
 UNITS |= {"thousand": UNITS["k"], "million": UNITS["M"], "billion": UNITS["G"], "trillion": UNITS["T"], "B": UNITS["G"]}
 
 SOURCE = re.compile(
-    r"https://|\bet al\.|\bmodel card\b|\b(?:Meta|NVIDIA|vLLM|SGLang|OLMoE|Mixtral|DeepSeek\S*)'s (?:own )?"
-    r"(?:announcement|README|paper|code|page|data sheet|license|docs|documentation|prompt format)"
+    r"https://|\bet al\.|\bmodel card\b|\b(?:issues?|pull\s+requests?) \d{2,}|\b[A-Z]\w+'s (?:own |reference )?"
+    r"(?:announcement|README|paper|code|page|data sheet|license|documentation|prompt format)\b"
 )
+CLAIM = re.compile(r"\bclaims\.check\(\s*\"([\w-]+)\"")
 AVAILABLE = re.compile(
     r"(?<![\d.])(?:\d{1,3}(?:,\d{3})+(?!\d)|\d[\d_]*)(?:\.\d+)?(?:[eE][+-]?\d+)?|\.\d+(?:[eE][+-]?\d+)?"
 )
@@ -89,10 +92,11 @@ def stated_numbers(paragraph: str) -> Iterator[tuple[str, str, str]]:
     )
     text = NO_STATEMENT.sub("", text)
     for match in NUMBER.finditer(text):
-        if re.fullmatch(r"\d", match["number"]) and match["unit"].strip(" -") in ("", "%"):
+        unit = match["unit"] or match["last"] or ""  # "94 to 95 %" gives two shares
+        if re.fullmatch(r"\d", match["number"]) and unit.strip(" -") in ("", "%"):
             continue
         start, end = max(0, match.start() - 60), match.end() + 40
-        yield match["number"], match["unit"], "... " + " ".join(text[start:end].split()) + " ..."
+        yield match["number"], unit, "... " + " ".join(text[start:end].split()) + " ..."
 
 
 def name_or_nothing(span: re.Match) -> str:
@@ -118,11 +122,11 @@ def half_of_last_digit(number: str) -> float:
 
 
 def numbers_of_notebook(cells: Iterable) -> frozenset[float]:
-    """What a notebook prints and what is in its code."""
+    """What a notebook prints, what is in its code, and the values of the ledger that its cells settle."""
     code = [cell for cell in cells if cell.cell_type == "code"]
-    return frozenset(
-        number for cell in code for text in (cell.source, *texts_of_outputs(cell)) for number in numbers_of_text(text)
-    )
+    settled = [str(read_ledger()[claim]["value"]) for cell in code for claim in CLAIM.findall(cell.source)]
+    printed = [text for cell in code for text in (cell.source, *texts_of_outputs(cell))]
+    return frozenset(number for text in (*printed, *settled) for number in numbers_of_text(text))
 
 
 def numbers_of_text(text: str) -> Iterator[float]:

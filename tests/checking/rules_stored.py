@@ -4,7 +4,7 @@ import base64
 import re
 
 from llama4lab.store import IMAGE_TYPES, canonical_text
-from tests.checking.nbval_rules import written_to_stderr
+from tests.checking.comparison import written_to_stderr
 from tests.checking.stored_notebooks import Notebook, tags
 
 MOST_NOTEBOOK_BYTES = 1_500_000

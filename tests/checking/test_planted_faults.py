@@ -9,6 +9,7 @@ import os
 import re
 import subprocess
 import sys
+import time
 import xml.etree.ElementTree
 from pathlib import Path
 
@@ -17,8 +18,9 @@ import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 from llama4lab.store import canonical_text, read_notebook, store
-from tests.checking.nbval_rules import output_difference, same_line, text_difference
+from tests.checking.comparison import output_difference, same_line, text_difference
 from tests.checking.numbers_in_prose import explained
+from tests.checking.resources import waited_for_a_core
 from tests.checking.stored_notebooks import ROOT, Notebook, open_notebook, tags
 from tests.checking.test_notebooks_static import COUNTED, RULES
 
@@ -266,6 +268,20 @@ def test_wrong_time_slack_is_told_before_anything_runs(good):
     )
     assert done.returncode == 4
     assert "COURSE_TIME_SLACK is 'much'" in done.stderr
+
+
+def test_seconds_in_which_others_have_the_core_are_told():
+    core = {min(os.sched_getaffinity(0))}
+    spin = f"import os, time; os.sched_setaffinity(0, {core})\nwhile time.process_time() < 60: pass"
+    crowd = [subprocess.Popen([sys.executable, "-c", spin]) for _ in range(2)]
+    try:
+        time.sleep(3)
+        assert all(waited_for_a_core(process.pid) > 0.2 for process in crowd)
+    finally:
+        for process in crowd:
+            process.kill()
+            process.wait()
+    assert waited_for_a_core(crowd[0].pid) == 0
 
 
 # ---- what counts as the same -------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from PIL import Image
 
 from llama4lab import figures
 from llama4lab.figures import publish, words
-from tests.checking.nbval_rules import text_difference
+from tests.checking.comparison import text_difference
 
 ALT = "A figure made to try the publishing of figures."
 

@@ -4,7 +4,7 @@ import pytest
 from nbformat.v4 import new_output
 
 from llama4lab.figures import tables
-from tests.checking.nbval_rules import output_difference
+from tests.checking.comparison import output_difference
 
 ROWS = [("model", "experts", "share"), ("Scout", 16, 0.1581), ("<Maverick>", 1128, 0.0428)]
 
