@@ -43,10 +43,11 @@ def newest_requirements(pip_list: list[str]) -> list[str]:
 
 
 def cause_of(message: str) -> str:
-    """The last exception that the report of a failure names, else its first line."""
-    exceptions = EXCEPTION.findall(message)
-    first_line = message.strip().partition("\n")[0]
-    return exceptions[-1] if exceptions else re.sub(r"^\S+, cell \d+: ", "", first_line)
+    """The last exception that the report of a failure names, else its first line without place and numbers."""
+    if exceptions := EXCEPTION.findall(message):
+        return exceptions[-1]
+    first_line = re.sub(r"^\S+\.ipynb(, cell \d+)?: ", "", message.strip().partition("\n")[0])
+    return re.sub(r"\d+(\.\d+)?", "N", first_line)
 
 
 def read_results(report: Path) -> list[Result]:
@@ -126,6 +127,8 @@ def main(options: list[str]) -> int:
         print(f"course.py: {problem}", file=sys.stderr)
         return 1
     variables = offline_variables(os.environ) | {"VIRTUAL_ENV": str(python.parents[1]), "OMP_NUM_THREADS": "1"}
+    variables.pop("PYTHONPATH", None)  # the modules are those of the copy
+    variables["GIT_CEILING_DIRECTORIES"] = str(FOLDER)  # the copy is no part of the checkout's repository
     variables["PATH"] = f"{python.parent}{os.pathsep}{variables.get('PATH', os.defpath)}"
     tests = ["-m", "pytest", f"--junitxml={report}", "-o", "junit_family=xunit1", "--tb=short"]
     code = run([str(python), *tests, *pytest_options(options, copy, copy)], copy, variables)

@@ -32,6 +32,7 @@ def test_failures_with_one_exception_are_one_cause(tmp_path):
 
 def test_outputs_that_differ_are_one_cause_whatever_the_cell():
     assert cause_of("a.ipynb, cell 7: Cell outputs differ\n-1\n+2") == "Cell outputs differ"
+    assert cause_of("a.ipynb: took 61.2 s, over its budget of 60 s.") == "took N s, over its budget of N s."
     assert describe_results([Result("a", "passed")]).splitlines()[1:] == ["1 of 1 files: nothing differs"]
 
 
