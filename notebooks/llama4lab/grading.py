@@ -1,46 +1,205 @@
 """Exercises that check themselves: a grader names the mistake instead of saying only 'wrong'.
 
-The graders of the notebook `NN_subject.ipynb` live in `llama4lab/graders/subject.py` and register themselves with
-`@grader(k)` for exercise NN.k: the number of a notebook is in its file name alone.
+The exercises of the notebook `NN_subject.ipynb` are in the table `EXERCISES` of `llama4lab/graders/subject.py`, by their
+number there: the number of a notebook is in its file name alone.
 """
 
+import copy
 import importlib
 import importlib.util
-from collections.abc import Callable
+import inspect
+import itertools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from llama4lab.errors import CourseError
+from llama4lab.plain_answers import Array, Values, has_form, kind, plain, same, shown
 
 NOTEBOOKS = Path(__file__).resolve().parents[1]
 
-Grader = Callable[[object], str | None]
-_graders: dict[tuple[str, int], Grader] = {}
 
+@dataclass(frozen=True)
+class Sign:
+    """A mistake that shows in a result, whatever else is wrong in it.
 
-def grader(number: int) -> Callable[[Grader], Grader]:
-    """Register a grader of its module's exercise `number`.
-
-    A grader takes the answer and returns None, or a sentence that names the mistake.
+    Args:
+        shows: takes a wrong result, the right one (both in plain Python) and the tuple of arguments, and says whether
+            this is the mistake; a text that it returns follows the sentence.
+        example: a wrong answer with this mistake, or a list of them; tests hold the sentence to it.
     """
 
-    def register(function: Grader) -> Grader:
-        _graders[function.__module__.rpartition(".")[2], number] = function
-        return function
-
-    return register
+    shows: Callable[[object, object, tuple], bool | str]
+    example: object
 
 
-def grader_of(exercise: str) -> Grader | None:
-    """The grader of `exercise`, such as "02.1"; None where there is no such notebook or exercise."""
-    notebook, _, number = exercise.partition(".")
-    paths = list(NOTEBOOKS.glob(f"{notebook}_*.ipynb")) if notebook.isdigit() else []
-    if not paths or not number.isdigit():
+@dataclass(frozen=True)
+class Case:
+    """Arguments of a function, and a hint for an answer that is wrong there in a way of its own."""
+
+    arguments: tuple
+    hint: str = ""
+
+
+class Changed(Exception):
+    """An answer changed an argument that it was given."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Exercise:
+    """What is right in an exercise, and the sentence that each mistake draws.
+
+    An answer makes a mistake if it gives in every case what the mistake gives, or at least in all those (two or more)
+    in which it is wrong.
+
+    Args:
+        right: a right answer, a function or a value. Where it gives an int, a float is refused.
+        mistakes: sentence -> wrong answer, a list of wrong answers, or a Sign. In a wrong value `...` stands for
+            anything, and a dictionary has only the entries that are wrong.
+        cases: arguments with which functions are called.
+        otherwise: what is said of any other wrong answer.
+        tolerance: of floats, relative.
+        returns: what is asked for, in words, where the form of the right result does not say it.
+        run: (answer, *arguments) -> what is compared, where that is not the answer or just what it returns.
+        accepts: (result, right result, arguments) -> whether it is right, where more than one is.
+    """
+
+    right: object
+    mistakes: dict[str, object]
+    cases: Sequence[tuple | Case] = (Case(()),)
+    otherwise: str = ""
+    tolerance: float = 1e-6
+    returns: str = ""
+    run: Callable | None = None
+    accepts: Callable[[object, object, tuple], bool] | None = None
+
+    def result(self, answer: object, arguments: tuple) -> object:
+        """What the answer gives, in plain Python; an error that it raises takes the place of its result."""
+        given = copy.deepcopy(arguments)
+        try:
+            if self.run:
+                result = plain(self.run(answer, *given))
+            else:
+                result = plain(answer(*given) if callable(self.right) else answer)
+        except NotImplementedError:
+            raise
+        except Exception as error:  # a reader's code may raise anything; `mistake_of` raises it again
+            return error
+        changed = [not same(plain(after), plain(before)) for before, after in zip(arguments, given, strict=True)]
+        if any(changed):
+            return Changed(f"It changes `{self.names[changed.index(True)]}`, which it was given; work on a copy.")
+        return result
+
+    @property
+    def names(self) -> list[str]:
+        return list(inspect.signature(self.right).parameters)
+
+    @property
+    def arguments(self) -> list[tuple]:
+        return [case.arguments if isinstance(case, Case) else case for case in self.cases]
+
+    def results(self, answer: object) -> list:
+        return [self.result(answer, arguments) for arguments in self.arguments]
+
+    def mistake_of(self, answer: object) -> str | None:
+        """The sentence that names the mistake, or None where the answer is right."""
+        if callable(self.right) and not callable(answer):
+            return "Give the function itself, without calling it."
+        results, rights = self.results(answer), self.results(self.right)
+        if changed := next((result for result in results if isinstance(result, Changed)), None):
+            return str(changed)
+        malformed = self.malformed(results, rights)
+        triples = list(zip(results, rights, self.arguments, strict=True))
+        accepts = self.accepts or (lambda result, right, arguments: same(result, right, self.tolerance))
+        wrong = [bool(malformed) or isinstance(triple[0], Exception) or not accepts(*triple) for triple in triples]
+        if not any(wrong):
+            return None
+        if sentence := self.listed(results, wrong):
+            return sentence
+        if error := next((result for result in results if isinstance(result, Exception)), None):
+            raise error
+        if malformed:
+            return malformed
+        for sentence, mistake in self.mistakes.items():
+            for triple, is_wrong in zip(triples, wrong, strict=True):
+                if is_wrong and isinstance(mistake, Sign) and (detail := mistake.shows(*triple)):
+                    return sentence if detail is True else f"{sentence} {detail}"
+        if not callable(self.right):
+            return self.otherwise
+        return self.ignored(answer, results, rights) or self.difference(wrong.index(True), results, rights)
+
+    def listed(self, results: list, wrong: list[bool]) -> str | None:
+        """The sentence of the listed mistake that has these results everywhere, or wherever the answer is wrong."""
+        explains = None
+        for sentence, mistakes in self.mistakes.items():
+            for mistake in [] if isinstance(mistakes, Sign) else mistakes if isinstance(mistakes, list) else [mistakes]:
+                if isinstance(mistake, dict):
+                    (answer,) = results
+                    fits = [isinstance(answer, dict) and all(same(answer.get(k), plain(v)) for k, v in mistake.items())]
+                else:
+                    pairs = zip(results, self.results(mistake), strict=True)
+                    fits = [same(result, other, self.tolerance) for result, other in pairs]
+                if all(fits):
+                    return sentence
+                if explains is None and sum(wrong) > 1 and all(f or not w for f, w in zip(fits, wrong, strict=True)):
+                    explains = sentence
+        return explains
+
+    def malformed(self, results: list, rights: list) -> str | None:
+        """A sentence if a result is not of the form of a right one: another type or shape, a float for an int."""
+        anywhere = [right for right in rights if not isinstance(right, Array | Values)]
+        for result, right in zip(results, rights, strict=True):
+            if isinstance(result, Exception) or any(has_form(result, form) for form in (right, *anywhere)):
+                continue
+            if all(map(same, results, rights)):
+                return "The numbers are right, but they are floats; give whole numbers, of type int."
+            wanted = self.returns or " or ".join(dict.fromkeys(map(kind, (right, *anywhere))))
+            yours = kind(result) if isinstance(result, Array) else shown(result)
+            return f"{'Return' if callable(self.right) else 'Give'} {wanted}; yours is {yours}."
         return None
-    subject = paths[0].stem.partition("_")[2]
-    module = f"llama4lab.graders.{subject}"
-    if importlib.util.find_spec(module) is not None:
-        importlib.import_module(module)
-    return _graders.get((subject, int(number)))
+
+    def ignored(self, answer: Callable, results: list, rights: list) -> str | None:
+        """A sentence if the answer gives the same whatever the value of one of its arguments."""
+        for at, name in enumerate(self.names):
+            matters = depends = False
+            for place, other in itertools.islice(itertools.permutations(range(len(self.cases)), 2), 200):
+                arguments, replacement = self.arguments[place], self.arguments[other][at : at + 1]
+                if replacement and at < len(arguments):
+                    mixed = arguments[:at] + replacement + arguments[at + 1 :]
+                    matters |= not same(self.result(self.right, mixed), rights[place])
+                    depends |= not same(self.result(answer, mixed), results[place])
+            if matters and not depends:
+                return f"The result does not depend on `{name}`: it ignores this argument."
+        return None
+
+    def difference(self, place: int, results: list, rights: list) -> str:
+        """A sentence about the case at `place`, which is wrong in a way of its own, with its hint."""
+        case, result, right = self.cases[place], results[place], rights[place]
+        hint = case.hint if isinstance(case, Case) else self.otherwise
+        pairs = zip(self.names, self.arguments[place], strict=False)
+        told = ", ".join(f"{name} = {shown(plain(value))}" for name, value in pairs if not callable(value))
+        if isinstance(right, str) and isinstance(result, str):
+            at = next((at for at, (a, b) in enumerate(zip(result, right, strict=False)) if a != b), len(right))
+            compared = (
+                f"differs from the right text at character {at}: {result[at : at + 20]!r}, not {right[at : at + 20]!r}"
+            )
+        elif self.accepts:
+            compared = f"gives {shown(result)}"
+        else:
+            compared = f"gives {shown(result)}; it should be {shown(right)}"
+        return f"For {told} it {compared}. {hint}".rstrip()
+
+
+def exercise_of(number: str) -> Exercise | None:
+    """The exercise `number`, such as "02.1"; None where there is no such notebook or exercise."""
+    notebook, _, place = number.partition(".")
+    paths = list(NOTEBOOKS.glob(f"{notebook}_*.ipynb")) if notebook.isdigit() else []
+    if not paths or not place.isdigit():
+        return None
+    module = f"llama4lab.graders.{paths[0].stem.partition('_')[2]}"
+    if importlib.util.find_spec(module) is None:
+        return None
+    return importlib.import_module(module).EXERCISES.get(int(place))
 
 
 def verdict(exercise: str, answer: object) -> str:
@@ -49,15 +208,15 @@ def verdict(exercise: str, answer: object) -> str:
     Raises:
         CourseError: there is no such exercise.
     """
-    check = grader_of(exercise)
-    if check is None:
+    checked = exercise_of(exercise)
+    if checked is None:
         raise CourseError(
             f"There is no exercise {exercise!r}; use the number in the exercise's heading, such as '02.1'."
         )
     if answer is ...:
         return f"Exercise {exercise}: not tried yet."
     try:
-        mistake = check(answer)
+        mistake = checked.mistake_of(answer)
     except NotImplementedError:
         return f"Exercise {exercise}: not tried yet."
     except Exception as error:  # a reader's code may raise anything; it is reported, not hidden

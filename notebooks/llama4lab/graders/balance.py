@@ -1,246 +1,299 @@
-"""Graders of notebook 03: balance loss by layer, bias, noise floors and capacity."""
+"""Graders of notebook 04: balance loss by layer, bias, noise floors and capacity."""
 
-from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import torch
 from torch.nn.functional import one_hot
 
-from llama4lab.grading import grader
+from llama4lab.grading import Exercise, Sign
+from llama4lab.plain_answers import same
 
-EXPERTS = 5
+EXERCISES = {}
 
 
-def random_logits(seed: int, tokens: int = 40, experts: int = EXPERTS) -> torch.Tensor:
+def random_logits(seed: int, tokens: int = 40, experts: int = 5) -> torch.Tensor:
     return torch.from_numpy(np.random.default_rng(seed).normal(0, 1.5, (tokens, experts)))
 
 
-def close(found: torch.Tensor, expected: torch.Tensor) -> bool:
-    return abs(found.item() - expected.item()) < 1e-4
+# ---- 1: the mean over layers of E * sum(f * P), for a list of `[tokens, experts]` ----
 
 
-def took_and_probability(router_logits: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    took = one_hot(router_logits.argmax(dim=1), router_logits.shape[1]).double().mean(dim=0)
-    return took, router_logits.softmax(dim=1).mean(dim=0)
+def counts(logits):
+    return one_hot(logits.argmax(dim=1), logits.shape[1]).to(logits.dtype).mean(dim=0)
 
 
-def layer_loss(router_logits: torch.Tensor) -> torch.Tensor:
-    """The Switch balance loss of one layer."""
-    took, probability = took_and_probability(router_logits)
-    return router_logits.shape[1] * (took * probability).sum()
+def probabilities(logits):
+    return logits.softmax(dim=1).mean(dim=0)
 
 
-def mean_loss(layers: list[torch.Tensor]) -> torch.Tensor:
-    return torch.stack([layer_loss(layer) for layer in layers]).mean()
+def by_layer(layers, took=counts, probability=probabilities):
+    return torch.stack([layer.shape[1] * (took(layer) * probability(layer)).sum() for layer in layers])
 
 
-@grader(1)
-def grade_balance_loss(answer: Callable) -> str | None:
-    """mean_balance_loss(layers) -> the mean over layers of E * sum(f * P); layers: list of `[tokens, experts]`."""
-    favorites = 2.0 * torch.eye(3, EXPERTS).double()  # each layer leans to an expert of its own
-    layers = [(random_logits(seed) + favorites[seed]).requires_grad_() for seed in range(3)]
-    found = answer(layers)
-    if not isinstance(found, torch.Tensor) or found.numel() != 1:
-        return "Return a tensor with one number, so that it can be added to a loss."
-    expected = mean_loss(layers)
-    if close(found, expected):
-        return balance_gradient_mistake(found, expected, layers)
-    took, probability = (sum(parts) / 3 for parts in zip(*map(took_and_probability, layers), strict=True))
-    mistakes = {
+def mean_balance_loss(layers):
+    return by_layer(layers).mean()
+
+
+def pooled_balance_loss(layers):
+    return mean_balance_loss([torch.cat(layers)])
+
+
+def soft_gradient(layers):
+    soft = by_layer(layers, probabilities).mean()
+    return soft + (mean_balance_loss(layers) - soft).detach()
+
+
+def loss_and_gradients(function, layers):
+    """The loss, and its gradient with respect to each layer's logits where it has one."""
+    leaves = [layer.requires_grad_() for layer in layers]
+    loss = function(layers)
+    if not isinstance(loss, torch.Tensor) or loss.numel() != 1 or not loss.requires_grad:
+        return loss, None
+    return loss.reshape(()), torch.autograd.grad(loss.sum(), leaves, allow_unused=True)
+
+
+FAVORITES = 2.0 * torch.eye(3, 5).double()  # each layer leans to an expert of its own
+
+EXERCISES[1] = Exercise(
+    right=mean_balance_loss,
+    cases=[
+        ([random_logits(seed) + FAVORITES[seed] for seed in range(3)],),
+        ([random_logits(seed, 30, 4) for seed in range(2)],),
+    ],
+    run=loss_and_gradients,
+    tolerance=1e-4,
+    returns="a tensor with one number, so that it can be added to a loss",
+    mistakes={
         "It pools the layers before the product, so that they cancel; compute each layer's loss, then take the mean.": (
-            EXPERTS * (took * probability).sum()
+            pooled_balance_loss
         ),
-        "The factor E is missing: perfect balance should read 1, not 1/E.": expected / EXPERTS,
-        "This is the sum over the layers; take the mean, so that the value does not depend on the depth.": 3 * expected,
-        "f must be the share of tokens that each expert took, a count; here P stands in both places.": torch.stack(
-            [EXPERTS * took_and_probability(layer)[1].pow(2).sum() for layer in layers]
-        ).mean(),
-        "P must be the mean softmax probability; here the counts stand in both places, and they have no gradient.": (
-            torch.stack([EXPERTS * took_and_probability(layer)[0].pow(2).sum() for layer in layers]).mean()
+        "The factor E is missing: perfect balance should read 1, not 1/E.": (
+            lambda layers: mean_balance_loss(layers) / layers[0].shape[1]
         ),
-        "It looks at the first layer only.": layer_loss(layers[0]),
-        "It looks at the last layer only.": layer_loss(layers[-1]),
-        "P must come from a softmax of the logits; these are sigmoids, which do not sum to 1.": torch.stack(
-            [EXPERTS * (took_and_probability(layer)[0] * layer.sigmoid().mean(dim=0)).sum() for layer in layers]
-        ).mean(),
-    }
-    for sentence, value in mistakes.items():
-        if close(found, value):
-            return sentence
-    return f"For three layers that should read {expected:.4f} it reads {found.item():.4f}: mean over layers of E · Σ f · P."
+        "This is the sum over the layers; take the mean, so that the value does not depend on the depth.": (
+            lambda layers: by_layer(layers).sum()
+        ),
+        "f must be the share of tokens that each expert took, a count; here P stands in both places.": (
+            lambda layers: by_layer(layers, took=probabilities).mean()
+        ),
+        "P must be the mean softmax probability; here the counts are in both places, and they have no gradient.": (
+            lambda layers: by_layer(layers, probability=counts).mean()
+        ),
+        "It looks at the first layer only.": lambda layers: mean_balance_loss(layers[:1]),
+        "It looks at the last layer only.": lambda layers: mean_balance_loss(layers[-1:]),
+        "P must come from a softmax of the logits; these are sigmoids, which do not sum to 1.": (
+            lambda layers: by_layer(layers, probability=lambda logits: logits.sigmoid().mean(dim=0)).mean()
+        ),
+        "The value is right, but it has no gradient: do not detach P, and do not rebuild the tensor from a number.": [
+            lambda layers: mean_balance_loss(layers).detach(),
+            lambda layers: mean_balance_loss(layers).item(),
+        ],
+        "The value is right, but its gradient is not: it should come from P alone, through the softmax.": Sign(
+            lambda result, right, _: same(result[0], right[0], 1e-4), soft_gradient
+        ),
+    },
+    otherwise="It is the mean over layers of E · Σ f · P.",
+)
+
+# ---- 2: chosen and score, both `[tokens]`, with a bias in the choice ----
 
 
-def balance_gradient_mistake(found: torch.Tensor, expected: torch.Tensor, layers: list[torch.Tensor]) -> str | None:
-    """A right value must have the right gradient too."""
-    if not found.requires_grad:
-        return (
-            "The value is right, but it has no gradient: do not detach P, and do not rebuild the tensor from a number."
-        )
-    gradients = torch.autograd.grad(found, layers, allow_unused=True)
-    for gradient, right in zip(gradients, torch.autograd.grad(expected, layers), strict=True):
-        if gradient is None or not torch.allclose(gradient, right, atol=1e-6):
-            return "The value is right, but its gradient is not: it should come from P alone, through the softmax."
-    return None
+def own(logits, chosen):
+    return logits.gather(1, chosen[:, None])[:, 0]
 
 
-@grader(2)
-def grade_biased_route(answer: Callable) -> str | None:
-    """biased_route(router_logits, bias) -> chosen `[tokens]`, score `[tokens]`."""
-    logits, bias = random_logits(7), torch.tensor([0.5, -1.0, 2.0, 0.0, -0.5], dtype=torch.float64)
-    given, given_bias = logits.clone(), bias.clone()
-    found = answer(given, given_bias)
-    if not isinstance(found, tuple | list) or len(found) != 2:
-        return "Return two tensors: chosen and score."
-    chosen, score = found
-    if not all(isinstance(part, torch.Tensor) and part.shape == (len(logits),) for part in found):
-        return f"Both results should be tensors of shape [{len(logits)}], one value a token."
-    if not (torch.equal(given, logits) and torch.equal(given_bias, bias)):
-        return "It changes what it was given; work without operations in place."
-    right = (logits + bias).argmax(dim=1)
-    if torch.equal(chosen, logits.argmax(dim=1)):
-        return "The bias has no say in the choice: add it to the logits before argmax."
-    if torch.equal(chosen, (logits - bias).argmax(dim=1)):
-        return "The bias is subtracted; a high bias should draw tokens to its expert."
-    if torch.equal(chosen, (logits.sigmoid() + bias).argmax(dim=1)):
-        return "Here the bias is added to the sigmoid; in this notebook it is added to the logit."
-    if not torch.equal(chosen, right):
-        return "The chosen expert should be the one with the largest logit plus bias."
-    own = logits.gather(1, right[:, None])[:, 0]
-    mistakes = {
-        "The bias is in the score; the score is the sigmoid of the logit without bias.": (own + bias[right]).sigmoid(),
-        "The score is the raw logit; apply the sigmoid.": own,
-        "The score belongs to the expert that would win without bias; take that of the chosen one.": logits.amax(
-            dim=1
-        ).sigmoid(),
-        "The score is a softmax over all experts; Llama 4's is the sigmoid of the chosen logit.": logits.softmax(
-            1
-        ).gather(1, right[:, None])[:, 0],
-    }
-    for sentence, value in mistakes.items():
-        if torch.allclose(score.double(), value, atol=1e-6):
-            return sentence
-    if not torch.allclose(score.double(), own.sigmoid(), atol=1e-6):
-        return "The score should be the sigmoid of the chosen expert's logit, without bias."
-    return None
+def biased_route(
+    logits,
+    bias,
+    choose=lambda logits, bias: (logits + bias).argmax(dim=1),
+    score=lambda logits, bias, chosen: own(logits, chosen).sigmoid(),
+):
+    chosen = choose(logits, bias)
+    return chosen, score(logits, bias, chosen)
 
 
-@grader(3)
-def grade_next_bias(answer: Callable) -> str | None:
-    """next_bias(bias, counts, rate) -> the bias after a step, `[experts]`."""
-    bias, counts = torch.tensor([0.1, 0.0, -0.2, 0.3], dtype=torch.float64), torch.tensor([10, 2, 3, 5])
-    given = bias.clone()
-    found = answer(given, counts, 0.01)
-    if not isinstance(found, torch.Tensor) or found.shape != bias.shape:
-        return "Return a tensor with one bias for each expert."
-    if not torch.equal(given, bias):
-        return "It changes the bias that it was given; return a new one."
-    away = counts.double().mean() - counts
-    mistakes = {
-        "The wrong way round: an expert above its share must become less attractive.": bias - 0.01 * away.sign(),
-        "The old bias is lost; add the notch to it.": 0.01 * away.sign(),
-        "The step grows with the distance; it should be one notch, the sign times the rate.": bias + 0.01 * away,
+def chooses(choose):
+    """A mistake in the choice, whatever the score."""
+    return Sign(
+        lambda result, right, case: same(result[0], choose(*case).tolist()), partial(biased_route, choose=choose)
+    )
+
+
+BIASES = torch.tensor([0.5, -1.0, 2.0, 0.0, -0.5], dtype=torch.float64)
+
+EXERCISES[2] = Exercise(
+    right=biased_route,
+    cases=[(random_logits(7), BIASES), (random_logits(8), -BIASES)],
+    mistakes={
+        "The bias has no say in the choice: add it to the logits before argmax.": chooses(
+            lambda logits, bias: logits.argmax(dim=1)
+        ),
+        "The bias is subtracted; a high bias should draw tokens to its expert.": chooses(
+            lambda logits, bias: (logits - bias).argmax(dim=1)
+        ),
+        "Here the bias is added to the sigmoid; in this notebook it is added to the logit.": chooses(
+            lambda logits, bias: (logits.sigmoid() + bias).argmax(dim=1)
+        ),
+        "The smallest logit plus bias wins here; take the largest.": chooses(
+            lambda logits, bias: (logits + bias).argmin(dim=1)
+        ),
+        "The bias is in the score; the score is the sigmoid of the logit without bias.": (
+            partial(biased_route, score=lambda logits, bias, chosen: own(logits + bias, chosen).sigmoid())
+        ),
+        "The score is the raw logit; apply the sigmoid.": (
+            partial(biased_route, score=lambda logits, bias, chosen: own(logits, chosen))
+        ),
+        "The score belongs to the expert that would win without bias; take that of the chosen one.": (
+            partial(biased_route, score=lambda logits, bias, chosen: logits.amax(dim=1).sigmoid())
+        ),
+        "The score is a softmax over all experts; Llama 4's is the sigmoid of the chosen logit.": (
+            partial(biased_route, score=lambda logits, bias, chosen: own(logits.softmax(dim=1), chosen))
+        ),
+        "The choice is right, the score is not: it is the sigmoid of the chosen expert's logit, without bias.": Sign(
+            lambda result, right, _: same(result[0], right[0]),
+            partial(biased_route, score=lambda logits, bias, chosen: torch.ones(len(logits))),
+        ),
+    },
+    otherwise="The chosen expert is the one with the largest logit plus bias.",
+)
+
+# ---- 3: the bias after a step, `[experts]` ----
+
+
+def next_bias(bias, counts, rate):
+    return bias + rate * away_from_share(counts).sign()
+
+
+def away_from_share(counts):
+    return counts.double().mean() - counts
+
+
+EXERCISES[3] = Exercise(
+    right=next_bias,
+    cases=[
+        (torch.tensor([0.1, 0.0, -0.2, 0.3], dtype=torch.float64), torch.tensor([10, 2, 3, 5]), 0.01),
+        (torch.zeros(3, dtype=torch.float64), torch.tensor([7, 8, 0]), 0.5),
+    ],
+    mistakes={
+        "The wrong way round: an expert above its share must become less attractive.": (
+            lambda b, n, r: b - r * away_from_share(n).sign()
+        ),
+        "The old bias is lost; add the notch to it.": lambda b, n, r: r * away_from_share(n).sign(),
+        "The step grows with the distance; it should be one notch, the sign times the rate.": (
+            lambda b, n, r: b + r * away_from_share(n)
+        ),
         "The step grows with the distance from the share of tokens; it should be one notch, the sign times the rate.": (
-            bias + 0.01 * away / counts.sum()
+            lambda b, n, r: b + r * away_from_share(n) / n.sum()
         ),
-        "The rate is not used.": bias + away.sign(),
-        "The expert exactly at its share should keep its bias; here it moves up.": bias
-        + 0.01 * torch.where(away >= 0, 1.0, -1.0),
-        "The expert exactly at its share should keep its bias; here it moves down.": bias
-        + 0.01 * torch.where(away > 0, 1.0, -1.0),
-        "It compares tokens with the share 1/E; compare both as counts, or both as shares.": bias
-        + 0.01 * (1 / 4 - counts.double()).sign(),
-        "Only the busiest expert moves; each one below its share should rise.": bias
-        - 0.01 * one_hot(counts.argmax(), 4).double(),
-    }
-    for sentence, value in mistakes.items():
-        if torch.allclose(found.double(), value, atol=1e-9):
-            return sentence
-    if not torch.allclose(found.double(), bias + 0.01 * away.sign(), atol=1e-9):
-        return "Each bias should rise by the rate below the even share, fall by it above, and stay at it."
-    other = torch.tensor([7, 8, 0])
-    expected = 0.5 * (5.0 - other).sign()
-    if not torch.allclose(answer(torch.zeros(3).double(), other, 0.5).double(), expected.double()):
-        return "It is right for one input only; does it use the number of experts given?"
-    return None
+        "The rate is not used.": lambda b, n, r: b + away_from_share(n).sign(),
+        "The expert exactly at its share should keep its bias; here it moves up.": (
+            lambda b, n, r: b + r * torch.where(away_from_share(n) >= 0, 1.0, -1.0)
+        ),
+        "The expert exactly at its share should keep its bias; here it moves down.": (
+            lambda b, n, r: b + r * torch.where(away_from_share(n) > 0, 1.0, -1.0)
+        ),
+        "It compares tokens with the share 1/E; compare both as counts, or both as shares.": (
+            lambda b, n, r: b + r * (1 / len(n) - n.double()).sign()
+        ),
+        "Only the busiest expert moves; each one below its share should rise.": (
+            lambda b, n, r: b - r * one_hot(n.argmax(), len(n))
+        ),
+        "It takes the even share to be 5 tokens; it is the mean of the counts.": (
+            lambda b, n, r: b + r * (5 - n).sign() * (1 if len(n) == 4 else 2)
+        ),
+        "Every bias rises; those of the experts above the even share should fall.": lambda b, n, r: b + r,
+    },
+    otherwise="Each bias should rise by the rate below the even share, fall by it above, and stay at it.",
+)
+
+# ---- 4: whether MaxVio is beyond what 95 % of dice routers stay below ----
 
 
-@grader(4)
-def grade_beyond_dice(answer: Callable) -> str | None:
-    """beyond_dice(counts) -> whether MaxVio is beyond what 95 % of dice routers stay below; counts NumPy `[experts]`."""
-    # counts, whether beyond dice: few tokens, where a large MaxVio is luck; many, where a small one is not
-    cases = [
-        (np.array([24, 12, 18, 14, 17, 13, 15, 16] + [8, 20, 15, 17, 16, 19, 16, 16]), False),  # MaxVio 0.5, 256 tokens
-        (np.array([11_000] + [9_857] * 7), True),  # MaxVio 0.1, 80 thousand tokens
-        (np.array([40, 10, 10, 4]), True),
-        (np.array([18, 14, 16, 16]), False),
-    ]
-    found = [answer(counts.copy()) for counts, _ in cases]
-    if not all(isinstance(value, bool | np.bool_) for value in found):
-        return "Return True or False."
-    found = [bool(value) for value in found]
-    expected = [value for _, value in cases]
-    if found == expected:
-        return None
-    if found == [not value for value in expected]:
-        return "The wrong way round: True stands for beyond dice."
-    if all(found):
-        return "It calls everything imbalance, even what dice do; compare with the 95th percentile of dice routers."
-    if not any(found):
-        return "It never finds an imbalance; does it compare MaxVio with MaxVio, and not with a load?"
-    if found[0]:
-        return (
-            "256 tokens over 16 experts with MaxVio 0.5 are within what dice do; is the bar the 95th percentile, "
-            "for this number of tokens and experts?"
-        )
-    if not found[1]:
-        return "80 thousand tokens with MaxVio 0.1 are far beyond dice; the bar must fall with the number of tokens."
-    return "The bar should be the 95th percentile of MaxVio over dice routers with as many tokens and experts."
+def max_violation(counts):
+    return counts.max() / counts.mean() - 1
 
 
-def kept_in_order(chosen: torch.Tensor, experts: int, capacity: int) -> torch.Tensor:
-    """True for tokens that find a place in their row, `[batch, seq]`."""
+def dice_violation(counts, quantile):
+    tokens, experts = counts.sum(), len(counts)
+    draws = np.random.default_rng(5).multinomial(tokens, [1 / experts] * experts, size=3000)
+    return np.quantile(draws.max(axis=1) * experts / tokens - 1, quantile)
+
+
+def beyond_dice(counts, quantile=0.95):
+    return bool(max_violation(counts) > dice_violation(counts, quantile))
+
+
+EXERCISES[4] = Exercise(
+    right=beyond_dice,
+    cases=[  # few tokens, where a large MaxVio is luck; many, where a small one is not
+        (np.array([24, 12, 18, 14, 17, 13, 15, 16, 8, 20, 15, 17, 16, 19, 16, 16]),),  # MaxVio 0.5, 256 tokens
+        (np.array([11_000] + [9_857] * 7),),  # MaxVio 0.1, 80 thousand tokens
+        (np.array([40, 10, 10, 4]),),
+        (np.array([18, 14, 16, 16]),),
+    ],
+    mistakes={
+        "The wrong way round: True stands for beyond dice.": lambda counts: not beyond_dice(counts),
+        "It calls everything imbalance, even what dice do; compare with the 95th percentile of dice routers.": (
+            lambda counts: counts.max() > counts.mean()
+        ),
+        "It never finds an imbalance; does it compare MaxVio with MaxVio, and not with a load?": (
+            lambda counts: max_violation(counts) > 1000
+        ),
+        "256 tokens over 16 experts with MaxVio 0.5 are within what dice do; the bar is no fixed number.": (
+            lambda counts: max_violation(counts) > 0.3
+        ),
+        "80 thousand tokens with MaxVio 0.1 are far beyond dice; the bar must fall with the number of tokens.": (
+            lambda counts: max_violation(counts) > 0.6
+        ),
+        "Half of all dice routers are above this bar; take the 95th percentile.": partial(beyond_dice, quantile=0.5),
+    },
+    otherwise="The bar is the 95th percentile of MaxVio over dice routers with as many tokens and experts.",
+)
+
+# ---- 5: which tokens are kept, booleans `[batch, seq]` ----
+
+
+def kept_tokens(chosen, experts, capacity):
     place = one_hot(chosen, experts).cumsum(dim=1).gather(2, chosen[..., None])[..., 0]
     return place <= capacity
 
 
-@grader(5)
-def grade_kept_tokens(answer: Callable) -> str | None:
-    """kept_tokens(chosen, experts, capacity) -> boolean `[batch, seq]`."""
-    chosen = torch.from_numpy(np.random.default_rng(3).integers(0, 3, (16, 20)))
-    given = chosen.clone()
-    found = answer(given, 3, 5)
-    if not isinstance(found, torch.Tensor) or found.shape != chosen.shape:
-        return f"Return a tensor of shape {list(chosen.shape)}, one value a token."
-    if found.dtype != torch.bool:
-        return "Return booleans: True where the token is kept."
-    if not torch.equal(given, chosen):
-        return "It changes the choices that it was given."
-    right = kept_in_order(chosen, 3, 5)
-    mistakes = {
-        "These are the dropped tokens; return True for those that are kept.": ~right,
-        "One place too few: the token with number `capacity` still finds a place.": kept_in_order(chosen, 3, 4),
-        "One place too many: `capacity` tokens find a place, not one more.": kept_in_order(chosen, 3, 6),
-        "It counts over the whole batch as one list; each row has its own places.": kept_in_order(
-            chosen.reshape(1, -1), 3, 5
-        ).view_as(chosen),
-        "It counts down the batch, position by position; count along each row.": kept_in_order(chosen.T, 3, 5).T,
-        "The last tokens of each expert are kept; first come, first served.": kept_in_order(chosen.flip(1), 3, 5).flip(
-            1
+def drawn_choices(seed, experts, *shape):
+    return torch.from_numpy(np.random.default_rng(seed).integers(0, experts, shape))
+
+
+EXERCISES[5] = Exercise(
+    right=kept_tokens,
+    cases=[(drawn_choices(3, 3, 16, 20), 3, 5), (drawn_choices(4, 6, 2, 30), 6, 3)],
+    mistakes={
+        "These are the dropped tokens; return True for those that are kept.": (lambda c, e, k: ~kept_tokens(c, e, k)),
+        "One place too few: the token with number `capacity` still finds a place.": (
+            lambda c, e, k: kept_tokens(c, e, k - 1)
         ),
-        "It counts all tokens alike; each expert has its own places.": (torch.arange(20) < 5).expand(16, 20),
+        "One place too many: `capacity` tokens find a place, not one more.": (lambda c, e, k: kept_tokens(c, e, k + 1)),
+        "It counts over the whole batch as one list; each row has its own places.": (
+            lambda c, e, k: kept_tokens(c.view(1, -1), e, k).view_as(c)
+        ),
+        "It counts down the batch, position by position; count along each row.": (
+            lambda c, e, k: kept_tokens(c.T, e, k).T
+        ),
+        "The last tokens of each expert are kept; first come, first served.": (
+            lambda c, e, k: kept_tokens(c.flip(1), e, k).flip(1)
+        ),
+        "It counts all tokens alike; each expert has its own places.": (
+            lambda c, e, k: (torch.arange(c.shape[1]) < k).expand(c.shape)
+        ),
         "It counts all tokens alike, with room for all experts; each expert has its own places.": (
-            torch.arange(20) < 15
-        ).expand(16, 20),
-        "It keeps or drops an expert's tokens all together; those who came first keep their place.": (
-            one_hot(chosen, 3).sum(dim=1).gather(1, chosen) <= 5
+            lambda c, e, k: (torch.arange(c.shape[1]) < k * e).expand(c.shape)
         ),
-    }
-    for sentence, value in mistakes.items():
-        if torch.equal(found, value):
-            return sentence
-    if not torch.equal(found, right):
-        return "In each row the first `capacity` tokens of each expert should be kept, and no others."
-    other = torch.from_numpy(np.random.default_rng(4).integers(0, 6, (2, 30)))
-    if not torch.equal(answer(other.clone(), 6, 3), kept_in_order(other, 6, 3)):
-        return "It is right for one input only; does it use `experts` and `capacity`?"
-    return None
+        "It keeps or drops an expert's tokens all together; those who came first keep their place.": (
+            lambda c, e, k: one_hot(c, e).sum(dim=1).gather(1, c) <= k
+        ),
+        "It keeps all tokens.": lambda c, e, k: torch.ones_like(c, dtype=torch.bool),
+        "These are numbers; return booleans, True for those that are kept.": (
+            lambda c, e, k: kept_tokens(c, e, k).long()
+        ),
+    },
+    otherwise="In each row the first `capacity` tokens of each expert should be kept, and no others.",
+)

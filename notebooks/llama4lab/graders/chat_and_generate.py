@@ -1,95 +1,178 @@
-"""Graders of notebook 10: top-k, padding in sorted batches, running a tool call."""
+"""Graders of notebook 12: top-k, padding in sorted batches, running a tool call."""
 
-import math
-from collections.abc import Callable
+import json
+from functools import partial
 
 import torch
 
-from llama4lab.grading import grader
+from llama4lab.grading import Exercise, Sign
+
+EXERCISES = {}
+
+# ---- 1: logits `[vocab]` with everything below the k-th largest at -inf ----
 
 
-@grader(1)
-def grade_top_k(answer: Callable) -> str | None:
-    """apply_top_k(logits, k) -> logits `[vocab]` with everything below the k-th largest at -inf."""
-    logits = torch.tensor([0.5, 3.0, -1.0, 2.0, 2.5])
-    given = logits.clone()
-    found = answer(given, 3)
-    if not isinstance(found, torch.Tensor) or found.shape != logits.shape:
-        return "Return a tensor of the shape of the logits."
-    if not torch.equal(given, logits):
-        return "The logits that were given have changed; work on a copy."
-    kept = torch.isfinite(found)
-    if bool(kept.all()):
-        return "Nothing was removed."
-    if int(kept.sum()) != 3:
-        return f"For k = 3 it keeps {int(kept.sum())} logits."
-    if not torch.equal(kept, logits >= 2.0):
-        return "It keeps other logits than the largest."
-    if not torch.equal(found[kept], logits[kept]):
-        return "The logits that stay must keep their values."
-    if not torch.equal(answer(torch.tensor([2.0, 1.0, 2.0, 0.0]), 1) == 2.0, torch.tensor([True, False, True, False])):
-        return "Equals of the k-th largest stay too: for [2, 1, 2, 0] and k = 1 both 2 stay."
-    if not torch.equal(answer(logits.clone(), 9), logits):
-        return "With k larger than the vocabulary nothing is removed."
-    return None
+def apply_top_k(logits, k):
+    return logits.masked_fill(logits < logits.topk(min(k, len(logits))).values[-1], -torch.inf)
 
 
-@grader(2)
-def grade_padding_share(answer: Callable) -> str | None:
-    """padding_share(lengths, size) -> share of columns that are padding in sorted batches."""
-    given = [10, 2, 8, 4]
-    found = answer(given, 2)
-    if given != [10, 2, 8, 4]:
-        return "The list that was given has changed; sort a copy."
-    if not isinstance(found, int | float):
-        return "Return one number."
-    for value, mistake in (
-        (1 - 24 / 36, "The prompts were not sorted first."),
-        (1 - 24 / 40, "All prompts were padded to the longest of all, not of their batch."),
-        (24 / 28, "That is the share of real tokens; asked is that of padding."),
-        (4 / 24, "That is padding for each real token; divide by all columns."),
-        (4, "That is the number of columns of padding, not their share."),
-        (100 * 4 / 28, "That is in percent; return a share between 0 and 1."),
-    ):
-        if math.isclose(found, value, rel_tol=1e-6):
-            return mistake
-    if not math.isclose(found, 4 / 28, rel_tol=1e-6):
-        return f"For lengths 10, 2, 8, 4 in batches of 2 it gives {found:.3g}; 4 of 28 columns are padding."
-    if not math.isclose(answer([1, 2, 9], 2), 1 / 13, rel_tol=1e-6):
-        return "The last batch may be smaller: lengths 1, 2, 9 in batches of 2 have 13 columns, 1 of them padding."
-    return None
+def by_places(logits, k):
+    values, places = logits.topk(min(k, len(logits)))
+    return torch.full_like(logits, -torch.inf).scatter(0, places, values)
+
+
+def kept(logits):
+    return [logit > -torch.inf for logit in logits]
+
+
+EXERCISES[1] = Exercise(
+    right=apply_top_k,
+    cases=[
+        (torch.tensor([0.5, 3.0, -1.0, 2.0, 2.5]), 3),
+        (torch.tensor([2.0, 1.0, 2.0, 0.0]), 1),
+        (torch.tensor([0.5, 3.0, -1.0, 2.0, 2.5]), 9),
+    ],
+    mistakes={
+        "Nothing was removed.": lambda logits, k: logits.clone(),
+        "It keeps one logit too few.": lambda logits, k: apply_top_k(logits, max(1, k - 1)),
+        "It keeps the smallest logits; keep the largest.": lambda logits, k: -apply_top_k(-logits, k),
+        "Equals of the k-th largest stay too: for [2, 1, 2, 0] and k = 1 both 2 stay.": by_places,
+        "Return all logits, those that are removed as -inf.": lambda logits, k: logits.topk(min(k, len(logits))).values,
+        "With k larger than the vocabulary nothing is removed.": (
+            lambda logits, k: logits.masked_fill(logits < logits.topk(k).values[-1], -torch.inf)
+        ),
+        "It keeps other logits than the largest.": Sign(
+            lambda result, right, _: kept(result) != kept(right), lambda logits, k: apply_top_k(logits.roll(1), k)
+        ),
+        "The logits that stay must keep their values.": Sign(
+            lambda result, right, _: kept(result) == kept(right),
+            lambda logits, k: apply_top_k(logits, k).softmax(dim=0).log(),
+        ),
+    },
+)
+
+# ---- 2: the share of columns that are padding in sorted batches ----
+
+
+def columns(lengths, size, order=sorted, of_batch=len):
+    ordered = order(lengths)
+    batches = [ordered[at : at + size] for at in range(0, len(ordered), size)]
+    return sum(of_batch(batch) * max(batch) for batch in batches)
+
+
+def padding_share(lengths, size, **mistake):
+    return 1 - sum(lengths) / columns(lengths, size, **mistake)
+
+
+EXERCISES[2] = Exercise(
+    right=padding_share,
+    cases=[([10, 2, 8, 4], 2), ([1, 2, 9], 2), ([1, 2, 9], 3)],
+    mistakes={
+        "The prompts were not sorted first.": partial(padding_share, order=list),
+        "All prompts were padded to the longest of all, not of their batch.": (
+            lambda lengths, size: 1 - sum(lengths) / (len(lengths) * max(lengths))
+        ),
+        "That is the share of real tokens; asked is that of padding.": (
+            lambda lengths, size: sum(lengths) / columns(lengths, size)
+        ),
+        "That is padding for each real token; divide by all columns.": (
+            lambda lengths, size: columns(lengths, size) / sum(lengths) - 1
+        ),
+        "That is the number of columns of padding, not their share.": (
+            lambda lengths, size: columns(lengths, size) - sum(lengths)
+        ),
+        "That is in percent; return a share between 0 and 1.": lambda lengths, size: 100 * padding_share(lengths, size),
+        "The last batch may be smaller: it has no columns for prompts that are not there.": (
+            lambda lengths, size: padding_share(lengths, size, of_batch=lambda batch: size)
+        ),
+    },
+    otherwise="For lengths 10, 2, 8, 4 in batches of 2, 4 of 28 columns are padding.",
+)
+
+# ---- 3: the tool message, or None where the text holds no call ----
+
+
+CALLS = []
+
+
+def add(a, b):
+    CALLS.append([a, b])
+    return a + b
+
+
+def message_and_calls(function, text, tools):
+    """The message, cut after `error:`, and the arguments with which `add` was called."""
+    CALLS.clear()
+    try:
+        message = function(text, tools)
+    except Exception:
+        if text != NOT_JSON:
+            raise
+        message = None
+    if isinstance(message, dict) and str(message.get("content")).startswith("error:"):
+        message = message | {"content": "error:"}
+    return None if text == NOT_JSON else message, list(CALLS)
+
+
+def run_call(text, tools, read=json.loads, ends=("<|eot|>", "<|eom|>"), role="tool", content=str):
+    if "<|python_end|>" not in text:
+        return None
+    for end in ends:
+        text = text.removesuffix(end)
+    call = read(text.rpartition("<|python_end|>")[2])
+    if call["name"] not in tools:
+        return {"role": role, "content": f"error: there is no {call['name']}"}
+    return {"role": role, "content": content(tools[call["name"]](**call["parameters"]))}
+
+
+def without_errors(text, tools):
+    message = run_call(text, tools)
+    return None if message and message["content"].startswith("error:") else message
+
+
+def raising(text, tools):
+    message = run_call(text, tools)
+    return message if message is None or not message["content"].startswith("error:") else tools["no such tool"]
 
 
 CALL = '<|python_start|><|python_end|>{"name": "add", "parameters": {"a": 2, "b": 40}}'
+NOT_JSON = CALL.replace("40", "20 + 20")  # whoever runs the tool with 40 has evaluated the text
 
-
-@grader(3)
-def grade_run_call(answer: Callable) -> str | None:
-    """run_call(text, tools) -> the tool message, or None where the text holds no call."""
-    used = []
-
-    def add(a: int, b: int) -> int:
-        used.append((a, b))
-        return a + b
-
-    for end in ("<|eot|>", "<|eom|>", ""):
-        found = answer(CALL + end, {"add": add, "other": lambda **_: "wrong tool"})
-        if not isinstance(found, dict):
-            return "Return a message, a dictionary with role and content."
-        if not used:
-            return "The tool that the call names was not run."
-        if found.get("role") != "tool":
-            return f"The role is {found.get('role')!r}; a result comes back under the role 'tool'."
-        if not isinstance(found.get("content"), str):
-            return "The content must be a string; the tool returned a number."
-        if found["content"] != "42":
-            return f"The content is {found['content']!r}; it should be what the tool returned, '42'."
-    if answer("42.<|eot|>", {"add": add}) is not None:
-        return "A text without a call gives None."
-    try:
-        refused = answer(CALL + "<|eot|>", {"other": add})
-    except KeyError:
-        return "An unknown tool raised KeyError; tell the model with a message that begins with 'error:'."
-    if not isinstance(refused, dict) or not str(refused.get("content")).startswith("error:"):
-        return "For an unknown tool return a tool message whose content begins with 'error:'."
-    return None
+EXERCISES[3] = Exercise(
+    right=run_call,
+    run=message_and_calls,
+    cases=[
+        (CALL + "<|eot|>", {"add": add, "other": len}),
+        (CALL + "<|eom|>", {"add": add, "other": len}),
+        (CALL, {"add": add, "other": len}),
+        ("42.<|eot|>", {"add": add}),
+        (CALL + "<|eot|>", {"other": len}),
+        (NOT_JSON, {"add": add}),
+    ],
+    returns="a message, a dictionary with role and content, or None",
+    mistakes={
+        "A call may end in <|eom|> or in nothing, as well as in <|eot|>.": partial(run_call, ends=("<|eot|>",)),
+        "The content must be a string; the tool returned a number.": partial(run_call, content=lambda value: value),
+        "The content should be what the tool returned.": partial(run_call, content=lambda value: "lamp"),
+        "An unknown tool raised KeyError; tell the model with a message that begins with 'error:'.": raising,
+        "For an unknown tool return a tool message whose content begins with 'error:'.": without_errors,
+        "A text without a call gives None.": lambda text, tools: (
+            run_call(text, tools) or {"role": "tool", "content": ""}
+        ),
+        "It evaluates the text of the model, which may then run any code: read it with json.loads.": Sign(
+            lambda result, right, _: [2, 40] in result[1] and [2, 40] not in right[1], partial(run_call, read=eval)
+        ),
+        "A result comes back under the role 'tool'.": Sign(
+            lambda result, right, _: isinstance(result[0], dict) and result[0].get("role") != "tool",
+            [partial(run_call, role="ipython"), partial(run_call, role="assistant")],
+        ),
+        "The tool that the call names was not run.": Sign(
+            lambda result, right, _: len(right[1]) > len(result[1]),
+            lambda text, tools: {"role": "tool", "content": "42"},
+        ),
+        "Return a message, a dictionary with role and content.": Sign(
+            lambda result, right, _: not isinstance(result[0], dict),
+            lambda text, tools: (run_call(text, tools) or {}).get("content"),
+        ),
+    },
+)

@@ -1,178 +1,243 @@
-"""Graders of notebook 09, "Load Llama 4 from Hugging Face"."""
+"""Graders of notebook 11: bytes by precision, GPUs, an old configuration, LoRA on experts, prefill in pieces."""
 
 import copy
 import json
-import math
 import warnings
-from collections import Counter
 
 from peft import LoraConfig, get_peft_model
-from transformers import Llama4Config
 
-from llama4lab.checkpoints import load_checkpoint, quiet_transformers
-from llama4lab.grading import grader
+from llama4lab.checkpoints import load_checkpoint
+from llama4lab.grading import Case, Exercise, Sign
 from llama4lab.parameters import CONFIGS, build_on_meta, count_active, count_by_part, real_config, weight_bytes
-from llama4lab.planner import Plan, Workload, make_plan
+from llama4lab.plain_answers import plain
+from llama4lab.planner import Workload, make_plan
+
+EXERCISES = {}
+
+SCOUT = build_on_meta(real_config("scout"))
+
+# ---- 1: GB of Scout's weights with routed experts in 4 bits and the rest in bfloat16 ----
+
+COUNTS = count_by_part(SCOUT)
+ROUTED = COUNTS["routed experts"]
+ACTIVE, ACTIVE_ROUTED = count_active(SCOUT), ROUTED / SCOUT.config.text_config.num_local_experts
 
 
-@grader(1)
-def mixed_precision_gigabytes(answer: object) -> str | None:
-    """GB of Scout's weights with routed experts in 4 bits and the rest in bfloat16."""
-    if isinstance(answer, bool) or not isinstance(answer, int | float):
-        return f"Give one number in GB; this is a {type(answer).__name__}."
-    scout = build_on_meta(real_config("scout"))
-    counts = count_by_part(scout)
-    size = weight_bytes(counts, 2, {"routed experts": 0.5})
-    if math.isclose(answer, size / 1e9, rel_tol=0.005):
-        return None
-    active = count_active(scout)
-    active_experts = counts["routed experts"] / scout.config.text_config.num_local_experts
-    mistakes = {
-        size: "That is in bytes; divide by 10⁹.",
-        size / 2**30 * 1e9: "That is in GiB, of 2³⁰ bytes; a GB has 10⁹.",
-        weight_bytes(counts, 0.5): "You put everything in 4 bits; only the routed experts are.",
-        weight_bytes(counts, 2): "That is bfloat16 throughout; the routed experts take half a byte a parameter.",
-        weight_bytes(
-            counts, 2, {"routed experts": 1}
-        ): "You gave an expert's parameter one byte; 4 bits are half of one.",
-        weight_bytes(counts, 2, {"routed experts": 0.5, "shared experts": 0.5}): (
-            "You quantized the shared experts too; they stay in bfloat16."
+def gigabytes(bytes_of_rest=2.0, **bytes_of_part):
+    parts = {"routed experts": 0.5} | {part.replace("_", " "): size for part, size in bytes_of_part.items()}
+    return weight_bytes(COUNTS, bytes_of_rest, parts) / 1e9
+
+
+EXERCISES[1] = Exercise(
+    right=gigabytes(),
+    tolerance=5e-3,
+    mistakes={
+        "That is in bytes; divide by 10⁹.": gigabytes() * 1e9,
+        "That is in GiB, of 2³⁰ bytes; a GB has 10⁹.": gigabytes() * 1e9 / 2**30,
+        "You put everything in 4 bits; only the routed experts are.": gigabytes(0.5),
+        "That is bfloat16 throughout; the routed experts take half a byte a parameter.": gigabytes(routed_experts=2),
+        "You gave an expert's parameter one byte; 4 bits are half of one.": gigabytes(routed_experts=1),
+        "You quantized the shared experts too; they stay in bfloat16.": gigabytes(shared_experts=0.5),
+        "You counted the routed experts only; the rest must be stored too.": ROUTED * 0.5 / 1e9,
+        "You left out the vision part; it is stored too, in bfloat16.": gigabytes(vision=0),
+        "You left out the shared experts; they are stored too, in bfloat16.": gigabytes(shared_experts=0),
+        "You counted the active parameters; all experts must be stored, not only the one in use.": [
+            ((ACTIVE - ACTIVE_ROUTED) * 2 + ACTIVE_ROUTED * 0.5) / 1e9,
+            ACTIVE * 2 / 1e9,
+        ],
+    },
+    otherwise="Add the routed experts times half a byte and everything else times two bytes.",
+)
+
+# ---- 2: the smallest of 1, 2, 4, 8 GPUs that hold the weights, or None ----
+
+
+def gpus_needed(weight_bytes, gpu_bytes, usable=0.8, come=(1, 2, 4, 8)):
+    return next((gpus for gpus in come if weight_bytes <= gpus * gpu_bytes * usable), None)
+
+
+def rounded_down(weight_bytes, gpu_bytes, usable=0.8):
+    return int(weight_bytes // (gpu_bytes * usable))
+
+
+EXERCISES[2] = Exercise(
+    right=gpus_needed,
+    cases=[  # small numbers are exact in floating point
+        Case((72.3e9, 80e9), "72.3 GB need 2 GPUs of 80 GB of which 80 % may be used; did you forget `usable`?"),
+        Case((217.3e9, 80e9), "217.3 GB need 4 GPUs of 80 GB."),
+        Case((150e9, 80e9), "150 GB do not fit on 2 GPUs of 80 GB, and machines with 3 do not come; return 4."),
+        Case((54.3e9, 80e9), "54.3 GB fit on 1 GPU of 80 GB."),
+        Case((803.2e9, 141e9), "803.2 GB fit on 8 GPUs of 141 GB."),
+        Case((803.2e9, 80e9), "803.2 GB do not fit on 8 GPUs of 80 GB; return None."),
+        Case((100, 100, 0.5), "100 bytes fill 2 GPUs of 100 bytes, half usable, exactly; that is enough."),
+        Case((72.3e9, 80e9, 0.95), "With usable=0.95, 72.3 GB fit on 1 GPU of 80 GB; use the argument."),
+    ],
+    mistakes={
+        "The GPUs are filled to the last byte; only the share `usable` may be.": (
+            lambda w, g, usable=0.8: gpus_needed(w, g, 1)
         ),
-        counts["routed experts"] * 0.5: "You counted the routed experts only; the rest must be stored too.",
-        weight_bytes(counts, 2, {"routed experts": 0.5, "vision": 0}): (
-            "You left out the vision part; it is stored too, in bfloat16."
+        "It always uses 80 %; use `usable`.": lambda w, g, usable=0.8: gpus_needed(w, g),
+        "Machines come with 1, 2, 4 or 8 GPUs, not with 3.": (
+            lambda w, g, usable=0.8: gpus_needed(w, g, usable, range(1, 9))
         ),
-        weight_bytes(counts, 2, {"routed experts": 0.5, "shared experts": 0}): (
-            "You left out the shared experts; they are stored too, in bfloat16."
+        "No machine has more than 8 GPUs; return None where 8 are too few.": (
+            lambda w, g, usable=0.8: gpus_needed(w, g, usable, (1, 2, 4, 8, 16))
         ),
-        (active - active_experts) * 2 + active_experts * 0.5: (
-            "You counted the active parameters; all experts must be stored, not only the one in use."
+        "Weights that fill the usable share exactly fit.": lambda w, g, usable=0.8: gpus_needed(w + 1, g, usable),
+        "It rounds down, and knows machines of any size.": rounded_down,
+        "It finds no machine for any model.": lambda w, g, usable=0.8: None,
+        "It fails where 8 GPUs are too few; return None there.": (
+            lambda w, g, usable=0.8: next(n for n in (1, 2, 4, 8) if w <= n * g * usable)
         ),
-        active * 2: "You counted the active parameters; all experts must be stored, not only the one in use.",
-    }
-    for wrong, sentence in mistakes.items():
-        if math.isclose(answer, wrong if wrong == size else wrong / 1e9, rel_tol=0.005):
-            return sentence
-    return f"{answer:g} GB is not it; add the routed experts times half a byte and everything else times two bytes."
+    },
+)
+
+# ---- 3: a config.json of transformers 4.51 as transformers 5 takes it ----
+
+RELEASED = json.loads((CONFIGS / "scout-instruct.json").read_text(encoding="utf-8"))
+KEY = "attn_temperature_tuning"
 
 
-@grader(2)
-def gpus_needed(answer: object) -> str | None:
-    """The smallest of 1, 2, 4, 8 GPUs that hold the weights, or None."""
-    if not callable(answer):
-        return "Give the function itself, without calling it."
-    # weights, memory of a GPU, usable share; small numbers are exact in floating point
-    cases = (
-        ((72.3e9, 80e9), 2, "72.3 GB need 2 GPUs of 80 GB of which 80 % may be used; did you forget `usable`?"),
-        ((217.3e9, 80e9), 4, "217.3 GB need 4 GPUs of 80 GB."),
-        ((150e9, 80e9), 4, "150 GB do not fit on 2 GPUs of 80 GB, and machines with 3 do not come; return 4."),
-        ((54.3e9, 80e9), 1, "54.3 GB fit on 1 GPU of 80 GB."),
-        ((803.2e9, 141e9), 8, "803.2 GB fit on 8 GPUs of 141 GB."),
-        ((803.2e9, 80e9), None, "803.2 GB do not fit on 8 GPUs of 80 GB; return None."),
-        ((100, 100, 0.5), 2, "100 bytes fill 2 GPUs of 100 bytes, half usable, exactly; that is enough."),
-        ((72.3e9, 80e9, 0.95), 1, "With usable=0.95, 72.3 GB fit on 1 GPU of 80 GB; use the argument."),
-    )
-    for arguments, wanted, sentence in cases:
-        found = answer(*arguments)
-        if found != wanted or isinstance(found, bool):
-            return f"{sentence} Your function returned {found!r}."
-    return None
+def with_text(config, **entries):
+    return config | {"text_config": config["text_config"] | entries}
 
 
-@grader(3)
-def repair(answer: object) -> str | None:
-    """A config.json of transformers 4.51 as transformers 5 takes it."""
-    if not callable(answer):
-        return "Give the function itself, without calling it."
-    released = json.loads((CONFIGS / "scout-instruct.json").read_text(encoding="utf-8"))
-    for saved, wanted in ((4, True), (0, False), (True, True), (False, False)):
-        given = copy.deepcopy(released)
-        given["text_config"]["attn_temperature_tuning"] = saved
-        before = copy.deepcopy(given)
-        repaired = answer(given)
-        if given != before or type(given["text_config"]["attn_temperature_tuning"]) is not type(saved):
-            return "You changed the dictionary that you were given; work on a deep copy (copy.deepcopy)."
-        if not isinstance(repaired, dict):
-            return f"Return the repaired dictionary; yours returned a {type(repaired).__name__}."
-        if "attn_temperature_tuning" in repaired:
-            return "You set the key at the top level; it belongs into text_config."
-        text = repaired.get("text_config", {})
-        if "attn_temperature_tuning" not in text:
-            return "You removed the key; then the default decides, and what the checkpoint said is lost."
-        found = text["attn_temperature_tuning"]
-        if not isinstance(found, bool):
-            return f"{found!r} is no bool; transformers 5 would refuse it."
-        if found is not wanted:
-            return f"{saved!r} meant {wanted}, your function made it {found}."
-        expected = copy.deepcopy(before)
-        expected["text_config"]["attn_temperature_tuning"] = wanted
-        if repaired != expected:
-            return "You changed something else as well; only attn_temperature_tuning is wrong."
-        with quiet_transformers():
-            Llama4Config.from_dict(repaired)
-    return None
+def repair(config):
+    return with_text(config, attn_temperature_tuning=bool(config["text_config"][KEY]))
 
 
-@grader(4)
-def lora_targets(answer: object) -> str | None:
-    """Arguments of LoraConfig that reach the experts and the language model's q_proj and v_proj, only."""
-    if isinstance(answer, LoraConfig):
-        return "Give the keyword arguments as a dictionary, not the LoraConfig."
-    if not isinstance(answer, dict):
-        return f"Give a dictionary of keyword arguments; this is a {type(answer).__name__}."
+def without_key(config):
+    return config | {"text_config": {key: value for key, value in config["text_config"].items() if key != KEY}}
+
+
+EXERCISES[3] = Exercise(
+    right=repair,
+    cases=[(with_text(RELEASED, attn_temperature_tuning=saved),) for saved in (4, 0, True, False)],
+    mistakes={
+        "You set the key at the top level; it belongs into text_config.": Sign(
+            lambda result, right, _: KEY in result, lambda config: copy.deepcopy(config) | {KEY: True}
+        ),
+        "You removed the key; then the default decides, and what the checkpoint said is lost.": Sign(
+            lambda result, right, _: KEY not in result.get("text_config", {}), without_key
+        ),
+        "The value is no bool; transformers 5 would refuse it.": Sign(
+            lambda result, right, _: not isinstance(result["text_config"][KEY], bool),
+            [copy.deepcopy, lambda config: with_text(config, attn_temperature_tuning=1)],
+        ),
+        "4 meant True, your function made it False.": Sign(
+            lambda result, right, _: right["text_config"][KEY] and not result["text_config"][KEY],
+            lambda config: with_text(config, attn_temperature_tuning=False),
+        ),
+        "0 meant False, your function made it True.": Sign(
+            lambda result, right, _: result["text_config"][KEY] and not right["text_config"][KEY],
+            lambda config: with_text(config, attn_temperature_tuning=True),
+        ),
+        f"You changed something else as well; only {KEY} is wrong.": Sign(
+            lambda result, right, _: result != right, lambda config: with_text(repair(config), floor_scale=4)
+        ),
+    },
+)
+
+# ---- 4: arguments of LoraConfig that reach the experts and the language model's q_proj and v_proj, only ----
+
+
+def what_it_trains(arguments):
+    """Names of what gets an adapter, and of parameters that are trained themselves."""
+    if not isinstance(arguments, dict):
+        return arguments
     _, model = load_checkpoint("scout-proxy")
-    names = {name for name, _ in model.named_parameters()}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        adapted = get_peft_model(model, LoraConfig(**{"r": 2} | answer))
-    # peft hangs an adapter below the module; of two adapters on one experts module the first sits in base_layer.
-    trained = Counter(
-        name.removeprefix("base_model.model.").partition(".lora_")[0]
-        for name, parameter in adapted.named_parameters()
-        if parameter.requires_grad and name.removeprefix("base_model.model.") not in names
-    )
-    reached = {
-        what: sum(what in name for name in trained)
-        for what in ("vision_model", "multi_modal_projector", "shared_expert", "router", ".experts", "lm_head")
-    }
-    layers = model.config.text_config.num_hidden_layers
-    if not reached[".experts"]:
-        return "No expert is trained: experts are parameters, not modules; name them in target_parameters."
-    if reached[".experts"] < 2 * layers:
-        return "Only one of the experts' two matrices is trained; target gate_up_proj and down_proj."
-    if reached["vision_model"] or reached["multi_modal_projector"]:
-        return "The vision part is trained too; let target_modules match names under language_model only."
-    for what, called in (("shared_expert", "shared expert"), ("router", "router"), ("lm_head", "head")):
-        if reached[what]:
-            return f"The {called} is trained too; name only q_proj and v_proj in target_modules."
-    projections = Counter(name.rpartition(".")[2] for name in trained if ".self_attn." in name)
-    for projection in ("q_proj", "v_proj"):
-        if projections[projection] < layers:
-            return f"{projection} of the language model is not trained in every layer; add it to target_modules."
-    extra = sorted(projections.keys() - {"q_proj", "v_proj"})
-    if extra:
-        return f"{extra[0]} is trained too; only q_proj and v_proj were asked for."
-    return None
+        model = get_peft_model(model, LoraConfig(**{"r": 2} | plain(arguments)))
+    trained = [name.removeprefix("base_model.model.") for name, part in model.named_parameters() if part.requires_grad]
+    # Of two adapters on one experts module the first is in base_layer.
+    adapters = {name.partition(".lora_")[0] for name in trained if ".lora_" in name}
+    return {"adapters": adapters, "itself": {name for name in trained if ".lora_" not in name}}
 
 
-@grader(5)
-def largest_piece(answer: object) -> str | None:
-    """The largest power of two as prefill_chunk_size with which 8 x 16,384 tokens of Scout fit on 2 x 80 GB."""
-    if isinstance(answer, bool) or not isinstance(answer, int):
-        return f"Give one whole number; this is a {type(answer).__name__}."
-    if answer < 1 or answer & (answer - 1):
-        return f"{answer} is no power of two."
-    if answer > 16_384:
-        return "A piece is no longer than a conversation, 16,384 tokens."
-    scout = build_on_meta(real_config("scout"))
+def trains(key, part):
+    """Whether a name with this part is among those that only the wrong arguments train."""
+    return lambda result, right, _: any(part in name for name in set(result[key]) - right[key])
 
-    def planned(piece: int, gpus: int) -> Plan:
-        work = Workload(16_384, batch=8, piece=piece)
-        return make_plan(scout, "experts 4 bits, rest bfloat16", work, [80e9] * gpus)
 
-    found, larger = planned(answer, gpus=2), planned(2 * answer, gpus=2)
-    if not found.runs:
-        return f"With pieces of {answer:,} it does not run: each of the 8 conversations brings a piece."
-    if found.offloaded:
-        return f"With pieces of {answer:,} it runs, but {found.offloaded / 1e9:.1f} GB leave the GPUs; see .offloaded."
-    return None if larger.offloaded else f"Pieces of {answer:,} fit, and larger ones do too."
+def lacks(part):
+    return lambda result, right, _: not {name for name in right["adapters"] if part in name} <= set(result["adapters"])
+
+
+EXPERTS = ["feed_forward.experts.gate_up_proj", "feed_forward.experts.down_proj"]
+LORA = {"target_modules": r"language_model\..*\.(q_proj|v_proj)", "target_parameters": EXPERTS}
+
+EXERCISES[4] = Exercise(
+    right=LORA,
+    run=what_it_trains,
+    returns="a dictionary with the keyword arguments of LoraConfig",
+    mistakes={
+        "No expert is trained: experts are parameters, not modules; name them in target_parameters.": Sign(
+            lambda result, right, _: not any(".experts" in name for name in result["adapters"]),
+            [{"target_modules": ["q_proj", "v_proj"]}, {"target_modules": "all-linear"}],
+        ),
+        "Only one of the experts' two matrices is trained; target gate_up_proj and down_proj.": Sign(
+            lacks(".experts"), [LORA | {"target_parameters": EXPERTS[:1]}, LORA | {"target_parameters": EXPERTS[1:]}]
+        ),
+        "The vision part is trained too; let target_modules match names under language_model only.": Sign(
+            trains("adapters", "vision_model"), LORA | {"target_modules": ["q_proj", "v_proj"]}
+        ),
+        "The shared expert is trained too; name only q_proj and v_proj in target_modules.": Sign(
+            trains("adapters", "shared_expert"),
+            LORA | {"target_modules": r"language_model\..*\.(q_proj|v_proj|up_proj)"},
+        ),
+        "The router is trained too; name only q_proj and v_proj in target_modules.": Sign(
+            trains("adapters", "router"), LORA | {"target_modules": r"language_model\..*\.(q_proj|v_proj|router)"}
+        ),
+        "q_proj of the language model is not trained in every layer; add it to target_modules.": Sign(
+            lacks("q_proj"), [LORA | {"target_modules": []}, LORA | {"target_modules": r"language_model\..*\.v_proj"}]
+        ),
+        "v_proj of the language model is not trained in every layer; add it to target_modules.": Sign(
+            lacks("v_proj"), LORA | {"target_modules": r"language_model\..*\.q_proj"}
+        ),
+        "Another module is trained too; only q_proj, v_proj and the experts were asked for.": Sign(
+            trains("adapters", ""), LORA | {"target_modules": r"language_model\..*\.(q|k|v)_proj"}
+        ),
+        "`bias` trains biases themselves, here those of the vision part; leave it out.": Sign(
+            trains("itself", "bias"), LORA | {"bias": "all"}
+        ),
+        "`trainable_token_indices` trains rows of the embedding; leave it out.": Sign(
+            trains("itself", "trainable_tokens"),
+            [LORA | {"trainable_token_indices": [1, 2]}, LORA | {"trainable_token_indices": {"embed_tokens": [1]}}],
+        ),
+        "`modules_to_save` trains whole modules, not adapters; leave it out.": Sign(
+            trains("itself", "modules_to_save"),
+            [LORA | {"modules_to_save": ["lm_head"]}, LORA | {"modules_to_save": ["router"]}],
+        ),
+    },
+)
+
+# ---- 5: the largest power of two as prefill_chunk_size with which 8 x 16,384 tokens of Scout fit on 2 x 80 GB ----
+
+
+def planned(piece):
+    work = Workload(16_384, batch=8, piece=piece)
+    return make_plan(SCOUT, "experts 4 bits, rest bfloat16", work, [80e9] * 2)
+
+
+def leaves_gpus(result, right, arguments):
+    offloaded = planned(result).offloaded
+    return offloaded > 0 and f"Of the weights {offloaded / 1e9:.1f} GB leave the GPUs; see .offloaded."
+
+
+EXERCISES[5] = Exercise(
+    right=2048,
+    mistakes={
+        "This is no power of two.": Sign(lambda result, right, _: result < 1 or result & (result - 1), [3000, 0, -2]),
+        "A piece is no longer than a conversation, 16,384 tokens.": Sign(
+            lambda result, right, _: result > 16_384, 32_768
+        ),
+        "With pieces of this size it does not run: each of the 8 conversations brings a piece.": Sign(
+            lambda result, right, _: not planned(result).runs, 16_384
+        ),
+        "With pieces of this size it runs, but not on the GPUs alone.": Sign(leaves_gpus, 4096),
+        "Pieces of this size fit, and larger ones do too.": Sign(
+            lambda result, right, _: not planned(2 * result).offloaded, [1024, 1]
+        ),
+    },
+)

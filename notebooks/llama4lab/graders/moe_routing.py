@@ -1,257 +1,217 @@
 """Graders of notebook 02: scores, the block, gradients, routing along a text, cost."""
 
-from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import torch
-from torch.nn.functional import silu
+from torch.nn.functional import one_hot, silu
 
-from llama4lab.grading import grader
+from llama4lab.grading import Exercise, Sign
 
-TOKENS, EXPERTS, HIDDEN, WIDTH = 7, 5, 6, 8
+EXERCISES = {}
 
 
 def random_tensor(seed: int, *shape: int) -> torch.Tensor:
     return torch.from_numpy(np.random.default_rng(seed).normal(0, 1, shape)).float()
 
 
-def same(found: torch.Tensor, expected: torch.Tensor) -> bool:
-    return torch.allclose(found.float(), expected, atol=1e-5, rtol=0)
+# ---- 1: the scores of the block, `[tokens, experts]` ----
 
 
-def wrong_shape(found: object, shape: tuple[int, ...]) -> str | None:
-    """A sentence if `found` is no tensor of that shape."""
-    if not isinstance(found, torch.Tensor):
-        return f"It returned {type(found).__name__}; return a tensor."
-    if found.shape != shape:
-        return f"The result has shape {list(found.shape)}; it should have {list(shape)}."
-    return None
-
-
-def top1_sigmoid(router_logits: torch.Tensor) -> torch.Tensor:
-    """Llama 4's scores: sigmoid of each row's largest logit, zero elsewhere, `[tokens, experts]`."""
-    winning, chosen = router_logits.max(dim=1, keepdim=True)
+def top_scores(router_logits, kept=1):
+    winning, chosen = router_logits.topk(kept, dim=1)
     return torch.zeros_like(router_logits).scatter(1, chosen, winning.sigmoid())
 
 
-@grader(1)
-def grade_scores(answer: Callable) -> str | None:
-    """top1_scores(router_logits) -> scores, both `[tokens, experts]`."""
-    logits, others = random_tensor(0, TOKENS, EXPERTS) - 0.5, random_tensor(1, TOKENS, EXPERTS)
-    given = logits.clone()
-    found = answer(given)
-    if problem := wrong_shape(found, (TOKENS, EXPERTS)):
-        return problem
-    if not torch.equal(given, logits):
-        return "It changes the logits that it was given; work on a copy, or without operations in place."
-    if same(found, top1_sigmoid(logits)):
-        return None if same(answer(others), top1_sigmoid(others)) else "It is right for one input only."
-    if same(found, answer(others)):
-        return "It gives the same scores for other logits: it ignores its argument."
-    kept = (found != 0).sum(dim=1)
-    is_winner = torch.zeros_like(logits).scatter(1, logits.argmax(dim=1, keepdim=True), 1.0)
-    if same(found * is_winner, top1_sigmoid(logits)) and (kept == 2).all():
-        return "Two experts have a score in each row; Llama 4 keeps one (top-1)."
-    if same(found, logits.sigmoid()):
-        return "The experts that lost have a score too: keep the largest logit of each row alone, then apply sigmoid."
-    if same(found, (logits * is_winner).sigmoid()):
-        return (
-            "The experts that lost have score 0.5, since sigmoid(0) is 0.5: set their logits to minus infinity, not 0."
-        )
-    if same(found, logits.softmax(dim=1)) or same(found, logits.softmax(dim=1) * is_winner):
-        return (
-            "These scores come from a softmax over all experts; Llama 4 applies a sigmoid to the winner's logit alone."
-        )
-    if same(found, is_winner):
-        return "The winner has score 1, as after a softmax over one logit; its score should be sigmoid of its logit."
-    if same(found, logits * is_winner):
-        return "The winner's score is its raw logit; apply the sigmoid."
-    if (kept > 1).any():
-        return "More than one expert has a score in some row; all but the winner must be exactly 0."
-    return "The scores differ from sigmoid of the largest logit in each row, 0 elsewhere."
+def winner(logits):
+    return one_hot(logits.argmax(dim=1), logits.shape[1]).float()
 
 
-def moe_output(tokens, scores, gate_up_proj, down_proj, shared_expert, at="input", with_shared=True, swap=False):
-    """The block's output `[tokens, hidden]`, or one with a known mistake in it."""
-    output = shared_expert(tokens) if with_shared else torch.zeros_like(tokens)
+EXERCISES[1] = Exercise(
+    right=top_scores,
+    cases=[(random_tensor(0, 7, 5) - 0.5,), (random_tensor(1, 7, 5),)],
+    mistakes={
+        "Two experts have a score in each row; Llama 4 keeps one (top-1).": partial(top_scores, kept=2),
+        "The experts that lost have a score too: keep the largest logit of each row alone, then apply sigmoid.": (
+            torch.sigmoid
+        ),
+        "The experts that lost have score 0.5, since sigmoid(0) is 0.5: set their logits to minus infinity, not 0.": (
+            lambda logits: (logits * winner(logits)).sigmoid()
+        ),
+        "These scores come from a softmax over all experts; Llama 4 applies a sigmoid to the winner's logit alone.": [
+            lambda logits: logits.softmax(dim=1),
+            lambda logits: logits.softmax(dim=1) * winner(logits),
+        ],
+        "The winner has score 1, as after a softmax over one logit; its score should be sigmoid of its logit.": winner,
+        "The winner's score is its raw logit; apply the sigmoid.": lambda logits: logits * winner(logits),
+        "The winner is the smallest logit; take the largest.": lambda logits: top_scores(-logits),
+        "More than one expert has a score in some row; all but the winner must be exactly 0.": Sign(
+            lambda result, right, _: any(sum(score != 0 for score in row) > 1 for row in result),
+            lambda logits: top_scores(logits) + 0.1,
+        ),
+    },
+    otherwise="The scores are the sigmoid of the largest logit in each row, 0 elsewhere.",
+)
+
+# ---- 2: the output of the block, `[tokens, hidden]` ----
+
+
+def moe(tokens, scores, gate_up_proj, down_proj, shared_expert, at=("input",), shared=True, swap=False):
+    """The block, or one with a mistake in it: the score at other places, no shared expert, gate and up swapped."""
+    output = shared_expert(tokens) if shared else torch.zeros_like(tokens)
     for expert in range(scores.shape[1]):
         score = scores[:, expert, None]
-        scaled = tokens * score if at in ("input", "both") else tokens
-        gate, up = (scaled @ gate_up_proj[expert]).chunk(2, dim=1)
+        gate, up = ((tokens * score if "input" in at else tokens) @ gate_up_proj[expert]).chunk(2, dim=1)
         routed = ((gate * silu(up)) if swap else (silu(gate) * up)) @ down_proj[expert]
-        if at in ("output", "both"):
-            routed = routed * score
-        output = output + routed * (score != 0)
+        output = output + (routed * score if "output" in at else routed) * (score != 0)
     return output
 
 
-@grader(2)
-def grade_block(answer: Callable) -> str | None:
-    """mended_moe(tokens, scores, gate_up_proj, down_proj, shared_expert) -> output `[tokens, hidden]`."""
+def moe_inputs(seed):
+    shared = random_tensor(seed + 4, 6, 6)
+    scores = top_scores(random_tensor(seed + 1, 7, 5))
+    gate_up_proj, down_proj = random_tensor(seed + 2, 5, 6, 16), random_tensor(seed + 3, 5, 8, 6)
+    return random_tensor(seed, 7, 6), scores, gate_up_proj, down_proj, lambda tokens: tokens @ shared
 
-    def inputs(seed: int) -> tuple:
-        shared = random_tensor(seed + 4, HIDDEN, HIDDEN)
-        return (
-            random_tensor(seed, TOKENS, HIDDEN),
-            top1_sigmoid(random_tensor(seed + 1, TOKENS, EXPERTS)),
-            random_tensor(seed + 2, EXPERTS, HIDDEN, 2 * WIDTH),
-            random_tensor(seed + 3, EXPERTS, WIDTH, HIDDEN),
-            lambda tokens: tokens @ shared,
-        )
 
-    first, second = inputs(10), inputs(20)
-    names = ("tokens", "scores", "gate_up_proj", "down_proj", "shared_expert")
-    before = [given.clone() for given in first[:4]]
-    found = answer(*first)
-    if problem := wrong_shape(found, (TOKENS, HIDDEN)):
-        return problem
-    for name, given, copy in zip(names[:4], first[:4], before, strict=True):
-        if not torch.equal(given, copy):
-            return f"It changes `{name}`, which it was given; work without operations in place."
-    if torch.allclose(found, moe_output(*first), atol=1e-4):
-        if torch.allclose(answer(*second), moe_output(*second), atol=1e-4):
-            return None
-        return "It is right for one input only."
-    mistakes = {
-        "The score still multiplies the expert's output; multiply the expert's input by it.": {"at": "output"},
-        "The score multiplies the expert's input and its output; only the input is scaled.": {"at": "both"},
-        "The score is not used; multiply the expert's input by it.": {"at": "none"},
-        "Gate and up are swapped: silu goes to the first half of gate_up_proj.": {"swap": True},
+CHANGES = {
+    "The score still multiplies the expert's output; multiply the expert's input by it.": {"at": ("output",)},
+    "The score multiplies the expert's input and its output; only the input is scaled.": {"at": ("input", "output")},
+    "The score is not used; multiply the expert's input by it.": {"at": ()},
+    "Gate and up are swapped: silu goes to the first half of gate_up_proj.": {"swap": True},
+}
+
+EXERCISES[2] = Exercise(
+    right=moe,
+    cases=[moe_inputs(10), moe_inputs(20)],
+    tolerance=1e-3,
+    mistakes={sentence: partial(moe, **change) for sentence, change in CHANGES.items()}
+    | {
+        f"{sentence} The shared expert is missing too.": partial(moe, **change, shared=False)
+        for sentence, change in CHANGES.items()
     }
-    for sentence, change in mistakes.items():
-        if torch.allclose(found, moe_output(*first, **change), atol=1e-4):
-            return sentence
-        if torch.allclose(found, moe_output(*first, **change, with_shared=False), atol=1e-4):
-            return f"{sentence} The shared expert is missing too."
-    if torch.allclose(found, moe_output(*first, with_shared=False), atol=1e-4):
-        return "The shared expert is missing: it runs on every token, unweighted, and is added."
-    scores = first[1].sum(dim=1, keepdim=True)
-    routed = moe_output(*first, with_shared=False)
-    if torch.allclose(found, routed + scores * first[4](first[0]), atol=1e-4) or torch.allclose(
-        found, routed + first[4](scores * first[0]), atol=1e-4
-    ):
-        return "The shared expert is multiplied by the score; it takes the token as it is."
-    for place, name in enumerate(names):
-        changed = [second[place] if i == place else given for i, given in enumerate(first)]
-        if torch.allclose(answer(*changed), found, atol=1e-4):
-            return f"The output does not depend on `{name}`: it ignores this argument."
-    return "The output differs from shared_expert(x) + expert(s · x)."
+    | {
+        "The shared expert is missing: it runs on every token, unweighted, and is added.": partial(moe, shared=False),
+        "The shared expert is multiplied by the score; it takes the token as it is.": lambda tokens, scores, *weights: (
+            moe(tokens, scores, *weights, shared=False) + scores.sum(dim=1, keepdim=True) * weights[-1](tokens)
+        ),
+        "The experts are missing: this is the shared expert alone.": lambda tokens, *others: others[-1](tokens),
+    },
+    otherwise="The output is shared_expert(x) + expert(s · x).",
+)
+
+# ---- 3: rows with a gradient, for 5 experts and tokens that chose 3, 1, 3 ----
+
+EXERCISES[3] = Exercise(
+    right={"sigmoid": {1, 3}, "softmax": {0, 1, 2, 3, 4}, "detached": set()},
+    mistakes={
+        "With top-1 and a sigmoid the logits that lost do not enter the output, so their rows get no gradient.": (
+            {"sigmoid": {0, 1, 2, 3, 4}}
+        ),
+        "These are the rows that lost; with a sigmoid the gradient goes to the rows that were chosen.": (
+            {"sigmoid": {0, 2, 4}}
+        ),
+        "Every logit is in the softmax's denominator, so the winner's score depends on all rows.": {"softmax": {1, 3}},
+        "Each answer is a set of row numbers, such as {0, 2} or set().": Sign(
+            lambda result, right, _: not all(isinstance(rows, list | set) for rows in result.values()),
+            {"sigmoid": 3, "softmax": {0, 1, 2, 3, 4}, "detached": set()},
+        ),
+        "It names a row that is not there; five experts have the rows 0 to 4.": Sign(
+            lambda result, right, _: not all(set(rows) <= set(range(5)) for rows in result.values()),
+            {"sigmoid": {1, 3}, "softmax": {1, 2, 3, 4, 5}, "detached": set()},
+        ),
+        "With a sigmoid exactly the rows of the experts that some token chose get a gradient.": Sign(
+            lambda result, right, _: set(result["sigmoid"]) != right["sigmoid"],
+            {"sigmoid": {3}, "softmax": {0, 1, 2, 3, 4}, "detached": set()},
+        ),
+        "A softmax over all experts gives every row a gradient.": Sign(
+            lambda result, right, _: set(result["softmax"]) != right["softmax"],
+            {"sigmoid": {1, 3}, "softmax": {1, 2}, "detached": set()},
+        ),
+        "A detached score is a constant to autograd, and the choice itself has no gradient: no row gets any.": Sign(
+            lambda result, right, _: len(result["detached"]) > 0,
+            {"sigmoid": {1, 3}, "softmax": {0, 1, 2, 3, 4}, "detached": {1, 3}},
+        ),
+    },
+)
+
+# ---- 4: the share of pairs of tokens, `distance` apart in a text, that have the same expert ----
 
 
-@grader(3)
-def grade_gradient_rows(answer: dict) -> str | None:
-    """{"sigmoid": rows, "softmax": rows, "detached": rows} for 5 experts and tokens that chose 3, 1, 3."""
-    expected = {"sigmoid": {1, 3}, "softmax": {0, 1, 2, 3, 4}, "detached": set()}
-    if not isinstance(answer, dict) or set(answer) != set(expected):
-        return 'Answer with a dictionary that has the keys "sigmoid", "softmax" and "detached".'
-    rows = {}
-    for key, value in answer.items():
-        if not isinstance(value, list | tuple | set | frozenset):
-            return f'The answer for "{key}" should be a set of row numbers, such as {{0, 2}} or set().'
-        rows[key] = set(value)
-        if not rows[key] <= set(range(5)):
-            return f'The answer for "{key}" names a row that is not there; five experts have the rows 0 to 4.'
-    if rows["sigmoid"] == expected["softmax"]:
-        return "With top-1 and a sigmoid the logits that lost do not enter the output, so their rows get no gradient."
-    if rows["sigmoid"] == {0, 2, 4}:
-        return "These are the rows that lost; with a sigmoid the gradient goes to the rows that were chosen."
-    if rows["sigmoid"] != expected["sigmoid"]:
-        return "With a sigmoid exactly the rows of the experts that some token chose get a gradient."
-    if rows["softmax"] == expected["sigmoid"]:
-        return "Every logit stands in the softmax's denominator, so the winner's score depends on all rows."
-    if rows["softmax"] != expected["softmax"]:
-        return "A softmax over all experts gives every row a gradient."
-    if rows["detached"]:
-        return "A detached score is a constant to autograd, and the choice itself has no gradient: no row gets any."
-    return None
-
-
-def share_of_pairs(chosen: torch.Tensor, distance: int) -> float:
-    """Share of pairs of tokens of one text, `distance` apart, that have the same expert; chosen is `[texts, seq]`."""
+def share_at_distance(chosen, distance):
     return (chosen[:, distance:] == chosen[:, :-distance]).float().mean().item()
 
 
-@grader(4)
-def grade_share_at_distance(answer: Callable) -> str | None:
-    """share_at_distance(chosen, distance) -> share of pairs, `distance` apart in a text, that have one expert."""
-    chosen = torch.from_numpy(np.random.default_rng(32).integers(0, 3, (4, 14)))
-    given, distance = chosen.clone(), 3
-    found = answer(given, distance)
-    if isinstance(found, torch.Tensor) and found.numel() == 1:
-        found = found.item()
-    if not isinstance(found, int | float):
-        return "Return one number for all texts together."
-    if not torch.equal(given, chosen):
-        return "It changes `chosen`, which it was given; work without operations in place."
-    texts, seq = chosen.shape
-    flat, share = chosen.flatten(), share_of_pairs(chosen, distance)
-    pairs = texts * (seq - distance)
-    within = [share_of_pairs(chosen, d) * texts * (seq - d) for d in range(1, distance + 1)]
-    wrong_step = "but tokens `distance` apart have distance - 1 tokens between them: compare t with t + distance."
-    mistakes = {
-        "`roll` joins the end of each text to its start; compare only pairs that are both inside the text.": (
-            (chosen == chosen.roll(distance, dims=1)).float().mean()
-        ),
+def share_up_to(chosen, distance):
+    equal = [(chosen[:, apart:] == chosen[:, :-apart]).flatten() for apart in range(1, distance + 1)]
+    return torch.cat(equal).float().mean()
+
+
+def drawn_experts(seed, experts, *shape):
+    return torch.from_numpy(np.random.default_rng(seed).integers(0, experts, shape))
+
+
+ONE_APART = "tokens `distance` apart have distance - 1 tokens between them: compare t with t + distance."
+
+EXERCISES[4] = Exercise(
+    right=share_at_distance,
+    cases=[(drawn_experts(32, 3, 4, 14), 3), (drawn_experts(31, 4, 3, 17), 1), (drawn_experts(31, 4, 3, 17), 5)],
+    mistakes={
+        "`roll` joins the end of each text to its start; compare only pairs that are both inside the text.": [
+            lambda chosen, distance: (chosen == chosen.roll(distance, dims=1)).float().mean(),
+            lambda chosen, distance: (chosen == chosen.roll(-distance, dims=1)).float().mean(),
+        ],
         "It counts pairs across the border of two texts; cut along the last axis, not after flattening.": (
-            (flat[distance:] == flat[:-distance]).float().mean()
+            lambda chosen, distance: share_at_distance(chosen.reshape(1, -1), distance)
         ),
-        f"A text of {seq} tokens has {seq - distance} such pairs, not {seq}: divide by the number of pairs.": (
-            share * pairs / (texts * seq)
+        "A text of n tokens has n - distance such pairs, not n: divide by the number of pairs.": (
+            lambda chosen, distance: (chosen[:, distance:] == chosen[:, :-distance]).sum() / chosen.numel()
         ),
-        "This is the share of pairs whose experts differ; count those that are the same.": 1 - share,
-        "This is the number of pairs; divide it by how many pairs there are.": share * pairs,
-        "This is a percentage; return a share between 0 and 1.": 100 * share,
-        f"This is the share for {distance + 1} apart, {wrong_step}": share_of_pairs(chosen, distance + 1),
-        f"This is the share for {distance - 1} apart, {wrong_step}": share_of_pairs(chosen, distance - 1),
-        "It compares neighbors whatever the distance: it ignores `distance`.": share_of_pairs(chosen, 1),
-        "It counts all pairs up to this distance; only those exactly `distance` apart belong here.": (
-            sum(within) / (texts * sum(seq - d for d in range(1, distance + 1)))
+        "This is the share of pairs whose experts differ; count those that are the same.": (
+            lambda chosen, distance: 1 - share_at_distance(chosen, distance)
         ),
-        "It compares different texts; the tokens of a text lie along the last axis.": (
-            share_of_pairs(chosen.T.contiguous(), distance)
+        "This is the number of pairs; divide it by how many pairs there are.": (
+            lambda chosen, distance: (chosen[:, distance:] == chosen[:, :-distance]).sum().float()
+        ),
+        "This is a percentage; return a share between 0 and 1.": (
+            lambda chosen, distance: 100 * share_at_distance(chosen, distance)
+        ),
+        f"This is the share for one token further apart; {ONE_APART}": (
+            lambda chosen, distance: share_at_distance(chosen, distance + 1)
+        ),
+        f"This is the share for one token less apart; {ONE_APART}": (
+            lambda chosen, distance: share_at_distance(chosen, distance - 1)
+        ),
+        "It compares neighbors whatever the distance: it ignores `distance`.": (
+            lambda chosen, distance: share_at_distance(chosen, 1)
+        ),
+        "It counts all pairs up to this distance; only those exactly `distance` apart belong here.": share_up_to,
+        "It compares different texts; the tokens of a text are along the last axis.": (
+            lambda chosen, distance: share_at_distance(chosen.T, distance)
         ),
         "It asks whether the experts' numbers are close; experts are names, only equal ones count.": (
-            ((chosen[:, distance:] - chosen[:, :-distance]).abs() <= 1).float().mean()
+            lambda chosen, distance: ((chosen[:, distance:] - chosen[:, :-distance]).abs() <= 1).float().mean()
         ),
-        "It looks at the first text only.": share_of_pairs(chosen[:1], distance),
-    }
-    if abs(found - share) > 1e-6:
-        for sentence, value in mistakes.items():
-            if abs(found - float(value)) < 1e-6:
-                return sentence
-        return f"For experts drawn by a seed it gives {found:.4f}; the share of equal pairs is {share:.4f}."
-    for other_distance in (1, 5):
-        other = torch.from_numpy(np.random.default_rng(31).integers(0, 4, (3, 17)))
-        if abs(float(answer(other, other_distance)) - share_of_pairs(other, other_distance)) > 1e-6:
-            return "It is right for one input only; use the `chosen` and the `distance` that are given."
-    return None
+        "It looks at the first text only.": lambda chosen, distance: share_at_distance(chosen[:1], distance),
+    },
+)
+
+# ---- 5: FLOPs of the block for one token, the router left out ----
 
 
-@grader(5)
-def grade_flops(answer: Callable) -> str | None:
-    """flops_per_token(hidden, width, experts_run) -> FLOPs of the block for one token, the router left out."""
+def flops(hidden, width, experts_run, operations=2, matrices=3, shared=1):
+    return float(operations * matrices * hidden * width * (experts_run + shared))
 
-    def flops(hidden, width, experts_run, operations=2, matrices=3, shared=1):
-        return operations * matrices * hidden * width * (experts_run + shared)
 
-    cases = [(5120, 8192, 1), (5120, 8192, 128), (6, 7, 3)]
-    found = [answer(*case) for case in cases]
-    if not all(isinstance(value, int | float) for value in found):
-        return "Return one number: the FLOPs of one token."
-    if found == [flops(*case) for case in cases]:
-        return None
-    mistakes = {
-        "The shared expert is missing: it runs for every token.": {"shared": 0},
-        "A multiplication and its addition count as two operations.": {"operations": 1},
-        "An expert has three matrices: gate, up and down.": {"matrices": 2},
-        "An expert has three matrices (gate, up, down), not one.": {"matrices": 1},
-    }
-    for sentence, change in mistakes.items():
-        if found == [flops(*case, **change) for case in cases]:
-            return sentence
-    for place, name in enumerate(("hidden", "width", "experts_run")):
-        changed = list(cases[2])
-        changed[place] += 1
-        if answer(*changed) == found[2]:
-            return f"The result does not depend on `{name}`: it ignores this argument."
-    return "Count 2 operations for each weight of each expert that runs, the shared one included."
+EXERCISES[5] = Exercise(
+    right=flops,
+    cases=[(5120, 8192, 1), (5120, 8192, 128), (6, 7, 3)],
+    mistakes={
+        "The shared expert is missing: it runs for every token.": partial(flops, shared=0),
+        "A multiplication and its addition count as two operations.": partial(flops, operations=1),
+        "An expert has three matrices: gate, up and down.": partial(flops, matrices=2),
+        "An expert has three matrices (gate, up, down), not one.": partial(flops, matrices=1),
+        "The shared expert is counted twice.": partial(flops, shared=2),
+    },
+    otherwise="Count 2 operations for each weight of each expert that runs, the shared one included.",
+)

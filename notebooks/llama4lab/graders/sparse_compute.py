@@ -1,18 +1,21 @@
-"""Graders of notebook 05: dispatch, touched experts, memory-bound batches, placement."""
+"""Graders of notebook 06: dispatch, touched experts, memory-bound batches, placement."""
 
 import json
 import math
-from collections.abc import Callable
 
 import numpy as np
 import torch
 
 from llama4lab.assets import ASSETS
-from llama4lab.grading import grader
+from llama4lab.grading import Exercise, Sign
+
+EXERCISES = {}
+
+# ---- 1: each row by the expert that it chose, `[tokens, hidden]`, with one call for each expert ----
 
 
 class CountingExpert:
-    """An expert that multiplies its rows by `factor` and remembers how it was called."""
+    """An expert that multiplies its rows by `factor` and remembers how many it got in each call."""
 
     def __init__(self, factor: float):
         self.factor = factor
@@ -23,245 +26,253 @@ class CountingExpert:
         return rows * self.factor
 
 
-@grader(1)
-def grade_dispatch(answer: Callable) -> str | None:
-    """run_own_experts(tokens, chosen, experts) -> `[tokens, hidden]`, each row by the expert that it chose."""
-
-    def run(chosen: list[int], number: int) -> tuple[object, torch.Tensor, list[CountingExpert], list[torch.Tensor]]:
-        experts = [CountingExpert(expert + 2.0) for expert in range(number)]
-        tokens = torch.arange(1.0, 3 * len(chosen) + 1).view(-1, 3)
-        given = torch.tensor(chosen)
-        found = answer(tokens.clone(), given.clone(), experts)
-        return found, tokens, experts, [given]
-
-    chosen = [4, 0, 2, 4, 0, 4, 2]  # experts 1 and 3 stay idle; the order is no inverse of itself
-    found, tokens, experts, (given,) = run(chosen, 5)
-    if not isinstance(found, torch.Tensor):
-        return f"It returned {type(found).__name__}; return a tensor."
-    if found.shape != tokens.shape:
-        return f"The result has shape {list(found.shape)}; it should have {list(tokens.shape)}."
-    order = given.argsort(stable=True)
-    expected = tokens * (given + 2.0)[:, None]
-    if not torch.allclose(found, expected):
-        if torch.allclose(found, expected[order]):
-            return "The rows are still sorted by expert; put them back in the order of the text."
-        if torch.allclose(found, expected[order][order]):
-            return "The rows come back by `order` itself; the way back is its inverse, `order.argsort()`."
-        if torch.allclose(found, tokens):
-            return "No expert was applied; the rows are those that were given."
-        if torch.allclose(found, tokens * sum(expert.factor for expert in experts)):
-            return "Each row is the sum over all experts; a row goes through the expert that it chose, alone."
-        if torch.allclose(found, tokens[order] * (given + 2.0)[:, None]):
-            return "The rows were sorted and the experts not, so rows meet the wrong expert; sort both alike."
-        return "Some row was not handled by the expert that it chose, or is not in its place."
-    for number, expert in enumerate(experts):
-        if 0 in expert.calls:
-            return f"Expert {number} was called with no rows; leave out an expert that no token chose."
-        if sum(expert.calls) > int((given == number).sum()):
-            return f"Expert {number} ran on {sum(expert.calls)} rows, more than chose it: right result, wasted work."
-        if len(expert.calls) > 1:
-            return f"Expert {number} was called {len(expert.calls)} times; give it all its rows in one call."
-    # Another input: one token; and an idle last expert, which a bincount without minlength forgets.
-    for chosen, number in (([1], 3), ([1, 0, 1, 0, 0], 4), ([2, 2, 2], 3)):
-        found, tokens, _, (given,) = run(chosen, number)
-        if not isinstance(found, torch.Tensor) or found.shape != tokens.shape:
-            return f"For the choices {chosen} among {number} experts the result has the wrong shape."
-        if not torch.allclose(found, tokens * (given + 2.0)[:, None]):
-            return f"It is wrong for the choices {chosen} among {number} experts."
-    return None
+def rows_and_calls(function, tokens, chosen, experts):
+    """The result for so many experts, and the numbers of rows with which each of them was called."""
+    counting = [CountingExpert(expert + 2.0) for expert in range(experts)]
+    return function(tokens, chosen, counting), [expert.calls for expert in counting]
 
 
-@grader(2)
-def grade_tokens_to_touch(answer: Callable) -> str | None:
-    """tokens_to_touch(experts, share) -> smallest batch whose expected number of touched experts is at least that."""
+def run_own_experts(tokens, chosen, experts):
+    rows = torch.empty_like(tokens)
+    for expert in chosen.unique().tolist():
+        rows[chosen == expert] = experts[expert](tokens[chosen == expert])
+    return rows
 
-    def exact(experts: int, share: float) -> float:
-        return math.log(1 - share) / math.log(1 - 1 / experts)
 
-    cases = [(16, 0.99), (128, 0.99), (16, 0.5), (64, 0.9), (10, 0.05)]
-    found = [answer(*case) for case in cases]
-    if not all(isinstance(value, int | float | np.number) and not isinstance(value, bool) for value in found):
-        return "Return one whole number."
-    found = [float(value) for value in found]
-    expected = [float(math.ceil(exact(*case))) for case in cases]
-    if found == expected:
-        return None
-    mistakes = {
-        "This is not a whole number; a batch cannot hold part of a token, so round up.": exact,
-        "It is one token short: `share` must be reached, so round up, not down.": lambda e, s: math.floor(exact(e, s)),
-        "Rounding to the nearest number can fall short of `share`; round up.": lambda e, s: round(exact(e, s)),
-        "It is one token more than needed.": lambda e, s: math.ceil(exact(e, s)) + 1,
-        "This counts as if no two tokens chose the same expert; some do, so it takes more.": lambda e, s: math.ceil(
-            e * s
+def sorted_experts(tokens, chosen, experts, skip_idle=True, minlength=True):
+    """The rows in the order of their experts."""
+    counts = chosen.bincount(minlength=len(experts) if minlength else 0).tolist()
+    slices = tokens[chosen.argsort(stable=True)].split(counts)
+    pairs = zip(experts, slices, strict=True)
+    return torch.cat([expert(rows) for expert, rows in pairs if len(rows) or not skip_idle])
+
+
+def back_in_order(rows, chosen):
+    return rows[chosen.argsort(stable=True).argsort()]
+
+
+def unsorted_experts(tokens, chosen, experts):
+    rows = tokens[chosen.argsort(stable=True)]
+    return torch.stack([experts[expert](row[None])[0] for expert, row in zip(chosen.tolist(), rows, strict=True)])
+
+
+def token_by_token(tokens, chosen, experts):
+    return torch.cat([experts[expert](row[None]) for expert, row in zip(chosen.tolist(), tokens, strict=True)])
+
+
+def dispatch_case(chosen, experts):
+    return torch.arange(3.0 * len(chosen)).view(-1, 3) + experts, torch.tensor(chosen), experts
+
+
+def more_rows_than_chose(result, right, arguments):
+    return any(sum(calls) > sum(own) for calls, own in zip(result[1], right[1], strict=True))
+
+
+EXERCISES[1] = Exercise(
+    right=run_own_experts,
+    run=rows_and_calls,
+    cases=[  # experts 1 and 3 stay idle, and an order that is no inverse of itself; one token; an idle last expert
+        dispatch_case([4, 0, 2, 4, 0, 4, 2], 5),
+        dispatch_case([1], 3),
+        dispatch_case([1, 0, 1, 0, 0], 4),
+        dispatch_case([2, 2, 2], 3),
+    ],
+    returns="a tensor of the shape of the tokens",
+    mistakes={
+        "The rows are still sorted by expert; put them back in the order of the text.": sorted_experts,
+        "The rows come back by `order` itself; the way back is its inverse, `order.argsort()`.": (
+            lambda t, c, e: sorted_experts(t, c, e)[c.argsort(stable=True)]
+        ),
+        "No expert was applied; the rows are those that were given.": lambda t, c, e: t.clone(),
+        "Each row is the sum over all experts; a row goes through the expert that it chose, alone.": (
+            lambda t, c, e: sum(expert(t) for expert in e)
+        ),
+        "The rows were sorted and the experts not, so rows meet the wrong expert; sort both alike.": unsorted_experts,
+        "It fails where the last expert is idle: `bincount` needs `minlength` there.": (
+            lambda t, c, e: back_in_order(sorted_experts(t, c, e, minlength=False), c)
+        ),
+        "All rows go through the first expert.": lambda t, c, e: e[0](t),
+        "It was called with no rows: leave out an expert that no token chose.": Sign(
+            lambda result, right, _: any(0 in calls for calls in result[1]),
+            lambda t, c, e: back_in_order(sorted_experts(t, c, e, skip_idle=False), c),
+        ),
+        "Some expert ran on more rows than chose it: right result, wasted work.": Sign(
+            more_rows_than_chose, lambda t, c, e: torch.stack([expert(t) for expert in e])[c, torch.arange(len(t))]
+        ),
+        "Some expert was called several times; give it all its rows in one call.": Sign(
+            lambda result, right, _: any(len(calls) > 1 for calls in result[1]), token_by_token
+        ),
+    },
+)
+
+# ---- 2: the smallest batch whose expected number of touched experts is at least the share ----
+
+
+def exact_tokens(experts, share):
+    return math.log(1 - share) / math.log(1 - 1 / experts)
+
+
+def tokens_to_touch(experts, share):
+    return float(math.ceil(exact_tokens(experts, share)))
+
+
+EXERCISES[2] = Exercise(
+    right=tokens_to_touch,
+    cases=[(16, 0.99), (128, 0.99), (16, 0.5), (64, 0.9), (10, 0.05)],
+    mistakes={
+        "This is not a whole number; a batch cannot hold part of a token, so round up.": exact_tokens,
+        "It is one token short: `share` must be reached, so round up, not down.": (
+            lambda e, s: math.floor(exact_tokens(e, s))
+        ),
+        "Rounding to the nearest number can fall short of `share`; round up.": lambda e, s: round(exact_tokens(e, s)),
+        "It is one token more than needed.": lambda e, s: math.ceil(exact_tokens(e, s)) + 1,
+        "It is twice as many tokens as needed.": lambda e, s: 2 * math.ceil(exact_tokens(e, s)),
+        "This counts as if no two tokens chose the same expert; some do, so it takes more.": (
+            lambda e, s: math.ceil(e * s)
         ),
         "This is the number of touched experts, not of tokens.": lambda e, s: e * s,
-        "Use 1 − share under the logarithm: what counts is the share of experts that are still missed.": lambda e, s: (
-            math.ceil(math.log(s) / math.log(1 - 1 / e))
+        "Use 1 − share under the logarithm: what counts is the share of experts that are still missed.": (
+            lambda e, s: math.ceil(math.log(s) / math.log(1 - 1 / e))
         ),
-        "This is the mean wait until every expert was touched (the coupon collector), whatever the share.": lambda e, s: (
-            math.ceil(e * sum(1 / n for n in range(1, e + 1)))
+        "This is the mean wait until every expert was touched (the coupon collector), whatever the share.": (
+            lambda e, s: math.ceil(e * sum(1 / n for n in range(1, e + 1)))
         ),
-    }
-    for sentence, formula in mistakes.items():
-        if all(math.isclose(value, formula(*case), rel_tol=1e-9) for value, case in zip(found, cases, strict=True)):
-            return sentence
-    if found[0] == found[1] and found[0] == expected[0]:
-        return "It gives the same for 16 and for 128 experts: it ignores `experts`."
-    if found[0] == found[2]:
-        return "It gives the same for the shares 0.99 and 0.5: it ignores `share`."
-    wrong = next(i for i, value in enumerate(found) if value != expected[i])
-    experts, share = cases[wrong]
-    return (
-        f"For {experts} experts and a share of {share} it gives {found[wrong]:g}; "
-        f"{expected[wrong]:g} tokens touch {experts * (1 - (1 - 1 / experts) ** expected[wrong]):.2f} experts on average."
-    )
+    },
+    otherwise="So many tokens touch experts · (1 − (1 − 1 / experts)^tokens) of them on average.",
+)
+
+# ---- 3: tokens in a batch that keeps the arithmetic busy ----
 
 
-@grader(3)
-def grade_tokens_to_fill(answer: Callable) -> str | None:
-    """tokens_to_fill(experts, flops_per_second, bytes_per_second, bytes_per_weight) -> tokens in the batch."""
+def tokens_to_fill(experts, flops_per_second, bytes_per_second, bytes_per_weight):
+    return experts * flops_per_second / bytes_per_second * bytes_per_weight / 2
 
-    def exact(experts, flops, speed, width):
-        return experts * flops / speed * width / 2
 
-    cases = [(16, 989e12, 3.35e12, 2), (128, 989e12, 3.35e12, 1), (1, 60e9, 20e9, 4)]
-    found = [answer(*case) for case in cases]
-    if not all(isinstance(value, int | float | np.number) and not isinstance(value, bool) for value in found):
-        return "Return one number."
-
-    def is_it(formula: Callable) -> bool:
-        return all(math.isclose(value, formula(*case), rel_tol=1e-6) for value, case in zip(found, cases, strict=True))
-
-    if is_it(exact):
-        return None
-    mistakes = {
-        "These are the rows of one expert; the batch must have as many for each of the experts.": lambda e, f, b, w: (
-            f / b * w / 2
+EXERCISES[3] = Exercise(
+    right=tokens_to_fill,
+    cases=[(16, 989e12, 3.35e12, 2), (128, 989e12, 3.35e12, 1), (1, 60e9, 20e9, 4)],
+    mistakes={
+        "These are the rows of one expert; the batch must have as many for each of the experts.": (
+            lambda e, f, b, w: f / b * w / 2
         ),
-        "A row makes two operations of each weight, a multiplication and an addition: divide by 2.": lambda e, f, b, w: (
-            e * f / b * w
+        "A row makes two operations of each weight, a multiplication and an addition: divide by 2.": (
+            lambda e, f, b, w: e * f / b * w
         ),
-        "The size of a weight is missing: two bytes a weight take twice as long to come as one.": lambda e, f, b, w: (
-            e * f / b / 2
+        "The size of a weight is missing: two bytes a weight take twice as long to come as one.": (
+            lambda e, f, b, w: e * f / b / 2
         ),
         "This takes every weight to be one byte and one operation; use `bytes_per_weight`, and 2 operations.": (
             lambda e, f, b, w: e * f / b
         ),
-        "The balance is upside down: operations a second divided by bytes a second.": lambda e, f, b, w: (
-            e * b / f * w / 2
+        "The balance is upside down: operations a second divided by bytes a second.": (
+            lambda e, f, b, w: e * b / f * w / 2
         ),
-        "Larger weights need more rows, not fewer: multiply by `bytes_per_weight`.": lambda e, f, b, w: (
-            e * f / b / w / 2
+        "Larger weights need more rows, not fewer: multiply by `bytes_per_weight`.": (
+            lambda e, f, b, w: e * f / b / w / 2
         ),
         "Divide by 2, do not multiply: intensity is 2 rows / bytes_per_weight.": lambda e, f, b, w: e * f / b * w * 2,
-        "More experts need a larger batch, not a smaller one: multiply by `experts`.": lambda e, f, b, w: (
-            f / b * w / 2 / e
+        "More experts need a larger batch, not a smaller one: multiply by `experts`.": (
+            lambda e, f, b, w: f / b * w / 2 / e
         ),
-    }
-    for sentence, formula in mistakes.items():
-        if is_it(formula):
-            return sentence
-    if is_it(lambda *case: round(exact(*case))) or is_it(lambda *case: math.ceil(exact(*case))):
-        return "Do not round; the exercise asks for the plain number."
-    for place, name in enumerate(("experts", "flops_per_second", "bytes_per_second", "bytes_per_weight")):
-        changed = list(cases[0])
-        changed[place] *= 2
-        if answer(*changed) == found[0]:
-            return f"The result does not depend on `{name}`: it ignores this argument."
-    return "Set 2 · rows / bytes_per_weight equal to the balance, solve for rows, and multiply by the experts."
+        "Do not round; the exercise asks for the plain number.": [
+            lambda *case: round(tokens_to_fill(*case)),
+            lambda *case: math.ceil(tokens_to_fill(*case)),
+        ],
+    },
+    otherwise="Set 2 · rows / bytes_per_weight equal to the balance, solve for rows, and multiply by the experts.",
+)
+
+# ---- 4: the device of each expert, integers `[experts]` ----
 
 
-def busiest(load: np.ndarray, device_of_expert: np.ndarray, devices: int) -> float:
-    total = np.bincount(device_of_expert, weights=load, minlength=devices)
+def straggler_factor(placed, load):
+    total = np.bincount(placed, weights=load)
     return total.max() / total.mean()
 
 
-def greedy_placement(load: np.ndarray, devices: int) -> np.ndarray:
+def place_experts(load, devices):
     """Busiest expert first, each to the device with the least load that has room."""
-    room, total = np.full(devices, len(load) // devices), np.zeros(devices)
-    placed = np.zeros(len(load), dtype=int)
-    for expert in np.argsort(-load, kind="stable"):
-        device = np.where(room > 0, total, np.inf).argmin()
-        placed[expert] = device
-        room[device] -= 1
-        total[device] += load[expert]
+    return place_greedily(load, devices, np.argsort(-load, kind="stable"), len(load) // devices)
+
+
+def place_greedily(load, devices, order, places):
+    room, total, placed = np.full(devices, places), np.zeros(devices), np.zeros(len(load), dtype=int)
+    for expert in order:
+        placed[expert] = np.where(room > 0, total, np.inf).argmin()
+        room[placed[expert]] -= 1
+        total[placed[expert]] += load[expert]
     return placed
 
 
-def dealt_forth_and_back(load: np.ndarray, devices: int) -> np.ndarray:
-    """Experts in order of load, dealt out as 0 1 2 ... 2 1 0 0 1 2 ..."""
-    turn = np.concatenate([np.arange(devices), np.arange(devices)[::-1]])
+def deal(load, turn, descending=True):
+    """Experts in the order of their load, dealt out to the devices that `turn` names."""
     placed = np.empty(len(load), dtype=int)
-    placed[np.argsort(-load, kind="stable")] = np.resize(turn, len(load))
+    placed[np.argsort(-load if descending else load, kind="stable")] = np.resize(turn, len(load))
     return placed
 
 
-def example_loads() -> list[tuple[np.ndarray, int]]:
+def forth_and_back(load, devices):
+    return deal(load, [*range(devices), *reversed(range(devices))])
+
+
+def of_each_device(load, devices):
+    placed = place_experts(load, devices)
+    return [np.flatnonzero(placed == device).tolist() for device in range(devices)]
+
+
+def example_loads():
     """Loads and numbers of devices: OLMoE's equal mix, and random ones with some experts several times as busy."""
     counts = json.loads((ASSETS / "measurements" / "olmoe_loads.json").read_text(encoding="utf-8"))["counts"]
-    loads = [(np.mean([np.array(layers["15"]) / sum(layers["15"]) for layers in counts.values()], axis=0), 8)]
+    yield np.mean([np.array(layers["15"]) / sum(layers["15"]) for layers in counts.values()], axis=0), 8
     rng = np.random.default_rng(5)
     for experts, devices in ((16, 4), (128, 8)):
         load = np.exp(rng.normal(0, 0.6, experts))
-        loads.append((load / load.sum(), devices))
-    return loads
+        yield load / load.sum(), devices
 
 
-@grader(4)
-def grade_placement(answer: Callable) -> str | None:
-    """place_experts(load, devices) -> the device of each expert, integers `[experts]`."""
-    for load, devices in example_loads():
-        experts = len(load)
-        given = load.copy()
-        found = answer(given, devices)
-        if not np.array_equal(given, load):
-            return "It changes the loads that it was given; work on a copy."
-        try:
-            placed = np.asarray(found)
-        except ValueError:
-            return "Return one device for each expert, not a list of experts for each device."
-        if placed.shape == (devices, experts // devices):
-            return "Return the device of each expert, `[experts]`, not the experts of each device."
-        if placed.shape != (experts,):
-            return (
-                f"The result has shape {list(placed.shape)}; it should have one device for each of {experts} experts."
-            )
-        if placed.dtype.kind not in "iu":
-            return "Devices are numbers: return integers."
-        if placed.min() < 0 or placed.max() >= devices:
-            return f"It names device {placed.max() if placed.max() >= devices else placed.min()}; there are 0 to {devices - 1}."
-        held = np.bincount(placed, minlength=devices)
-        if held.max() != held.min():
-            return (
-                f"One device holds {held.max()} experts and one {held.min()}; "
-                "memory is equal, so each must hold equally many."
-            )
-        if np.array_equal(placed, np.arange(experts) // (experts // devices)):
-            return "This is the contiguous placement, which does not look at the load."
-        order = np.argsort(-load, kind="stable")
-        turns = np.empty(experts, dtype=int)
-        turns[order] = np.arange(experts) % devices
-        blocks = np.empty(experts, dtype=int)
-        blocks[order] = np.arange(experts) // (experts // devices)
-        upward = np.empty(experts, dtype=int)
-        upward[order[::-1]] = np.arange(experts) % devices
-        if np.array_equal(placed, blocks):
-            return "The busiest experts are all on one device: that is the worst placement; spread them."
-        if np.array_equal(placed, turns) or np.array_equal(placed, upward):
-            return (
-                "Dealing the sorted experts out as 0 1 2 … 0 1 2 … always favors the same end: "
-                "device 0 gets the busiest of every round. Go forth and back, or look at the loads so far."
-            )
-        if np.array_equal(placed, np.arange(experts) % devices):
-            return "It deals the experts out by number and does not look at the load."
-        if np.array_equal(placed, dealt_forth_and_back(load, devices)):
-            return (
-                "Forth and back is fair to the ends, but does not look at the loads so far; one busy expert spoils it."
-            )
-        factor, reference = busiest(load, placed, devices), busiest(load, greedy_placement(load, devices), devices)
-        if factor > 1.01 * reference:
-            return (
-                f"The straggler factor is {factor:.3f} where placing greedily gives {reference:.3f}; "
-                "spread the busy experts."
-            )
-    return None
+def held(result):
+    return np.bincount(result)
+
+
+def spreads_well(result, right, arguments):
+    load, devices = arguments
+    legal = min(result) >= 0 and max(result) < devices and len(set(held(result))) == 1
+    return legal and straggler_factor(result, load) <= 1.01 * straggler_factor(right, load)
+
+
+EXERCISES[4] = Exercise(
+    right=place_experts,
+    cases=list(example_loads()),
+    accepts=spreads_well,
+    mistakes={
+        "This is the contiguous placement, which does not look at the load.": (
+            lambda load, devices: np.arange(len(load)) // (len(load) // devices)
+        ),
+        "The busiest experts are all on one device: that is the worst placement; spread them.": (
+            lambda load, devices: deal(load, np.arange(devices).repeat(len(load) // devices))
+        ),
+        "Dealing the sorted experts out as 0 1 2 … 0 1 2 … favors one end: go forth and back, or look at the loads.": [
+            lambda load, devices: deal(load, range(devices)),
+            lambda load, devices: deal(load, range(devices), descending=False),
+        ],
+        "It deals the experts out by number and does not look at the load.": (
+            lambda load, devices: np.arange(len(load)) % devices
+        ),
+        "Forth and back is fair to the ends, but does not look at the loads so far; one busy expert spoils it.": (
+            forth_and_back
+        ),
+        "Return the device of each expert, `[experts]`, not the experts of each device.": of_each_device,
+        "It names a device that is not there; they count from 0.": Sign(
+            lambda result, right, case: not 0 <= min(result) <= max(result) < case[1],
+            lambda load, devices: place_experts(load, devices) + 1,
+        ),
+        "Memory is equal, so each device must hold equally many experts.": Sign(
+            lambda result, right, _: len(set(held(result))) > 1,
+            lambda load, devices: place_greedily(load, devices, np.argsort(-load), len(load)),
+        ),
+        "The straggler factor is larger than that of placing greedily; spread the busy experts.": Sign(
+            lambda result, right, _: True,
+            lambda load, devices: place_greedily(load, devices, range(len(load)), len(load) // devices),
+        ),
+    },
+)

@@ -1,55 +1,57 @@
 """Graders of notebook 00: active share, the chat template by hand, stop tokens."""
 
-import math
-from collections.abc import Callable
-from itertools import pairwise
+import re
+from functools import partial
 
-from llama4lab.grading import grader
+from llama4lab.grading import Exercise, Sign
 
-# Scout's parameters, as section 6 of notebook 00 and notebook 11 compute them.
+EXERCISES = {}
+
+# ---- 1: the share of Scout's parameters that a token uses if it is sent to two routed experts ----
+
+# As section 6 of notebook 00 and notebook 11 compute them.
 TOTAL = 108_641_793_536
 ACTIVE = 17_172_894_720
 ROUTED_EXPERTS = 96_636_764_160
-EXPERTS = 16
-SHARE = (ACTIVE + ROUTED_EXPERTS / EXPERTS) / TOTAL
+ONE_EXPERT = ROUTED_EXPERTS / 16  # one in each layer
+
+EXERCISES[1] = Exercise(
+    right=(ACTIVE + ONE_EXPERT) / TOTAL,
+    tolerance=5e-3,
+    mistakes={
+        "That is the share in percent; give a number between 0 and 1.": 100 * (ACTIVE + ONE_EXPERT) / TOTAL,
+        "That is the share with one expert; a second one adds a sixteenth of the routed experts.": ACTIVE / TOTAL,
+        "Everything is counted twice; only the routed expert doubles, attention and the rest stay as they are.": (
+            2 * ACTIVE / TOTAL
+        ),
+        "The total grew as well; all 16 experts were in it before, so it stays as it is.": (
+            (ACTIVE + ONE_EXPERT) / (TOTAL + ONE_EXPERT)
+        ),
+        "Three routed experts are counted; the active parameters hold one of the two already.": (
+            (ACTIVE + 2 * ONE_EXPERT) / TOTAL
+        ),
+        "All routed experts are added; add one sixteenth of them.": (ACTIVE + ROUTED_EXPERTS) / TOTAL,
+        "That is the number of parameters; divide it by the total.": ACTIVE + ONE_EXPERT,
+        "Two of 16 experts are not an eighth of Scout: attention and the rest are used whole.": 2 / 16,
+    },
+    otherwise="It should be near 21%: active parameters plus one more routed expert a layer, by the total.",
+)
+
+# ---- 2: the conversation as the chat template renders it ----
 
 
-@grader(1)
-def grade_share(answer: object) -> str | None:
-    """The share of Scout's parameters that a token uses if it is sent to two routed experts."""
-    if isinstance(answer, bool) or not isinstance(answer, int | float):
-        return f"The answer is of type {type(answer).__name__}; give a number between 0 and 1."
-
-    def near(value: float) -> bool:
-        return math.isclose(answer, value, rel_tol=5e-3)
-
-    if near(SHARE):
-        return None
-    if near(100 * SHARE):
-        return "That is the share in percent; give a number between 0 and 1."
-    if near(ACTIVE / TOTAL):
-        return "That is the share with one expert; a second one adds a sixteenth of the routed experts."
-    if near(2 * ACTIVE / TOTAL):
-        return "Everything is counted twice; only the routed expert doubles, attention and the rest stay as they are."
-    if near((ACTIVE + ROUTED_EXPERTS / EXPERTS) / (TOTAL + ROUTED_EXPERTS / EXPERTS)):
-        return "The total grew as well; all 16 experts were in it before, so it stays as it is."
-    if near((ACTIVE + 2 * ROUTED_EXPERTS / EXPERTS) / TOTAL):
-        return "Three routed experts are counted; the active parameters hold one of the two already."
-    if near((ACTIVE + ROUTED_EXPERTS) / TOTAL):
-        return "All routed experts are added; add one sixteenth of them."
-    if near(ACTIVE + ROUTED_EXPERTS / EXPERTS):
-        return "That is the number of parameters; divide it by the total."
-    return f"It should be near {SHARE:.0%}: active parameters plus one more routed expert a layer, by the total."
+def header(role, ends="\n\n"):
+    return f"<|header_start|>{role}<|header_end|>{ends}"
 
 
-def header(role: str) -> str:
-    return f"<|header_start|>{role}<|header_end|>\n\n"
+def render_chat(messages, begin="<|begin_of_text|>", ends="\n\n", last="assistant"):
+    turns = [header(message["role"], ends) + message["content"] + "<|eot|>" for message in messages]
+    return begin + "".join(turns) + (header(last, ends) if last else "")
 
 
-def rendered(messages: list[dict[str, str]]) -> str:
-    """What the chat template makes of messages with plain text, generation prompt included."""
-    turns = [header(message["role"]) + message["content"] + "<|eot|>" for message in messages]
-    return "<|begin_of_text|>" + "".join(turns) + header("assistant")
+def changes_contents(result, right, arguments):
+    places = [result.find(message["content"]) for message in arguments[0]]
+    return -1 in places or places != sorted(places)
 
 
 CONVERSATION = [
@@ -59,75 +61,82 @@ CONVERSATION = [
     {"role": "user", "content": "What color is the key?"},
 ]
 
+EXERCISES[2] = Exercise(
+    right=render_chat,
+    cases=[(CONVERSATION,), ([{"role": "user", "content": "What is 2 + 3?"}],)],
+    mistakes={
+        "The generation prompt is missing: end with the header of the assistant.": partial(render_chat, last=None),
+        "The last header is closed by <|eot|>; the assistant has yet to speak, so leave its turn open.": (
+            lambda messages: render_chat(messages) + "<|eot|>"
+        ),
+        "One line end follows a header; there are two.": partial(render_chat, ends="\n"),
+        "Nothing follows a header; there are two line ends.": partial(render_chat, ends=""),
+        "<|begin_of_text|> is missing; it opens the conversation.": Sign(
+            lambda result, right, _: "<|begin_of_text|>" not in result, partial(render_chat, begin="")
+        ),
+        "<|begin_of_text|> opens each message; it opens the conversation once.": Sign(
+            lambda result, right, _: result.count("<|begin_of_text|>") > 1,
+            lambda messages: "".join(render_chat([m], last=None) for m in messages) + header("assistant"),
+        ),
+        "Some turn is not closed: <|eot|> ends each message.": Sign(
+            lambda result, right, _: result.count("<|eot|>") < right.count("<|eot|>"),
+            lambda messages: render_chat(messages).replace("<|eot|>", "", 1),
+        ),
+        "A header should be <|header_start|>, the role, <|header_end|> and two line ends.": Sign(
+            lambda result, right, _: any(one not in result for one in re.findall(r"<\|header_start.*?\n\n", right)),
+            lambda messages: render_chat(messages).replace("<|header_end|>", "<|end_header|>"),
+        ),
+        "Some content is missing, changed or out of order; keep each message as it is.": Sign(
+            changes_contents,
+            [
+                lambda messages: render_chat(messages[::-1]),
+                lambda messages: render_chat([m | {"content": m["content"].upper()} for m in messages]),
+            ],
+        ),
+    },
+)
 
-@grader(2)
-def grade_template(answer: Callable) -> str | None:
-    """render_chat(messages) -> the rendered conversation with its generation prompt."""
-    if not callable(answer):
-        return f"The answer is of type {type(answer).__name__}; give the function."
-    messages = [dict(message) for message in CONVERSATION]
-    found, wanted = answer(messages), rendered(CONVERSATION)
-    if messages != CONVERSATION:
-        return "It changes the messages that it was given; leave them as they are."
-    if not isinstance(found, str):
-        return f"It returned {type(found).__name__}; return a string."
-    if found == wanted:
-        alone = [{"role": "user", "content": "What is 2 + 3?"}]
-        return None if answer(alone) == rendered(alone) else "It is right for one conversation only."
-    begins = found.count("<|begin_of_text|>")
-    if begins == 0:
-        return "<|begin_of_text|> is missing; it opens the conversation."
-    if begins > 1:
-        return f"<|begin_of_text|> stands there {begins} times; it opens the conversation once."
-    if found == wanted.removesuffix(header("assistant")):
-        return "The generation prompt is missing: end with the header of the assistant."
-    if found == wanted + "<|eot|>":
-        return "The last header is closed by <|eot|>; the assistant has yet to speak, so leave its turn open."
-    if "\n\n" not in found and found.replace("\n", "\n\n") == wanted:
-        return "One line end follows a header; there are two."
-    if "\n" not in found and found == wanted.replace("\n\n", ""):
-        return "Nothing follows a header; there are two line ends."
-    if found.count("<|eot|>") < len(CONVERSATION):
-        return f"{found.count('<|eot|>')} turns are closed by <|eot|>; there are {len(CONVERSATION)}, one a message."
-    if any(header(role) not in found for role in ("system", "user", "assistant")):
-        return "A header should be <|header_start|>, the role, <|header_end|> and two line ends."
-    places = [found.find(message["content"]) for message in CONVERSATION]
-    if -1 in places or any(first > second for first, second in pairwise(places)):
-        return "Some content is missing, changed or out of order; keep each message as it is."
-    same = next(
-        (i for i, (a, b) in enumerate(zip(found, wanted, strict=False)) if a != b), min(len(found), len(wanted))
-    )
-    return f"It differs from the template at character {same}: {found[same : same + 20]!r}, not {wanted[same : same + 20]!r}."
+# ---- 3: the tokens before the first stop token ----
 
 
-@grader(3)
-def grade_cut(answer: Callable) -> str | None:
-    """cut_at_stop(tokens, stop_tokens) -> the tokens before the first stop token."""
-    if not callable(answer):
-        return f"The answer is of type {type(answer).__name__}; give the function."
-    stops = [2049, 2055, 2056]
-    tokens = [528, 1786, 13, 2056, 7, 2055, 8, 2049, 9]
-    given = list(tokens)
-    found = answer(given, list(stops))
-    if given != tokens:
-        return "It changes the list that it was given; build a new one."
-    if found is None:
-        return "It returned None; return the list of tokens."
-    found = list(found)
-    if found == tokens[:4]:
-        return "The stop token is still there; leave it out."
-    if found == tokens[:-1]:
-        return "Only the last token was cut; stop at the first token that is a stop token."
-    if found == [token for token in tokens if token not in stops]:
-        return "The stop tokens are taken out, but what follows the first of them is still there."
-    if found in (tokens[:5], tokens[:7], tokens):
-        return "Another stop token comes first; whichever of them comes first ends the answer."
-    if found != tokens[:3]:
-        return f"For {tokens} and stop tokens {stops} it returned {found}, not {tokens[:3]}."
-    if list(answer([5, 6, 7], stops) or []) != [5, 6, 7]:
-        return "Without a stop token the whole list should come back."
-    if list(answer([2049, 5, 2056], stops)) != []:
-        return "When the first token is a stop token, the answer is empty."
-    if list(answer([5, 6, 9, 7], [9])) != [5, 6]:
-        return "It is right for these stop tokens only; use the ones that it is given."
-    return None
+def cut_at_stop(tokens, stop_tokens, keep=0):
+    for place, token in enumerate(tokens):
+        if token in stop_tokens:
+            return tokens[: place + keep]
+    return tokens[:]
+
+
+STOPS = [2049, 2055, 2056]
+
+EXERCISES[3] = Exercise(
+    right=cut_at_stop,
+    cases=[
+        ([528, 1786, 13, 2055, 7, 2056, 8, 2049, 9], STOPS),
+        ([5, 6, 7], STOPS),
+        ([2049, 5, 2056], STOPS),
+        ([5, 6, 9, 7], [9]),
+    ],
+    mistakes={
+        "The stop token is still there; leave it out.": partial(cut_at_stop, keep=1),
+        "Only the last token was cut; stop at the first token that is a stop token.": lambda tokens, stops: tokens[:-1],
+        "The stop tokens are taken out, but what follows the first of them is still there.": (
+            lambda tokens, stops: [token for token in tokens if token not in stops]
+        ),
+        "Another stop token comes first; whichever of them comes first ends the answer.": [
+            lambda tokens, stops: cut_at_stop(tokens, stops[:1]),
+            lambda tokens, stops: cut_at_stop(tokens, stops[-1:]),
+            lambda tokens, stops: cut_at_stop(tokens, stops[1:2]),
+            lambda tokens, stops: tokens[:],
+        ],
+        "Without a stop token the whole list should come back.": (
+            lambda tokens, stops: cut_at_stop(tokens, stops) if set(tokens) & set(stops) else []
+        ),
+        "When the first token is a stop token, the answer is empty.": (
+            lambda tokens, stops: tokens[:1] + cut_at_stop(tokens[1:], stops)
+        ),
+        "It is right for these stop tokens only; use the ones that it is given.": (
+            lambda tokens, stops: cut_at_stop(tokens, STOPS)
+        ),
+        "It keeps the first token only.": lambda tokens, stops: tokens[:1],
+    },
+)

@@ -1,29 +1,42 @@
-"""Graders of notebook 04: conditional information, a null by texts, saturation, judging findings."""
-
-from collections.abc import Callable
+"""Graders of notebook 05: conditional information, a null by texts, saturation, judging findings."""
 
 import numpy as np
 
-from llama4lab.grading import grader
+from llama4lab.grading import Exercise, Sign
+from llama4lab.plain_answers import shape
+
+EXERCISES = {}
+
+# ---- 1: I(E;D|T) in bits; labels are `[tokens]` ----
 
 
-def bits(*labels: np.ndarray) -> float:
+def entropy(*labels):
     """The joint entropy of one or more arrays of labels, in bits."""
     _, times = np.unique(np.stack(labels), axis=1, return_counts=True)
     share = times / times.sum()
     return float(-(share * np.log2(share)).sum())
 
 
-def information(first: np.ndarray, second: np.ndarray) -> float:
-    return bits(first) + bits(second) - bits(first, second)
+def information(first, second):
+    return entropy(first) + entropy(second) - entropy(first, second)
 
 
-def conditional(experts: np.ndarray, domains: np.ndarray, tokens: np.ndarray) -> float:
-    """I(E;D|T) from entropies."""
-    return bits(experts, tokens) + bits(domains, tokens) - bits(tokens) - bits(experts, domains, tokens)
+def conditional_information(experts, domains, tokens):
+    return entropy(experts, tokens) + entropy(domains, tokens) - entropy(tokens) - entropy(experts, domains, tokens)
 
 
-def labels_with_ties(seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def by_token(experts, domains, tokens):
+    """I(E;D) at the places of each token."""
+    return np.array([information(experts[tokens == t], domains[tokens == t]) for t in np.unique(tokens)])
+
+
+def by_runs(experts, domains, tokens):
+    """Right only where equal tokens are next to each other."""
+    runs = np.concatenate([[0], (np.diff(tokens) != 0).cumsum()])
+    return conditional_information(experts, domains, runs)
+
+
+def labels_with_ties(seed):
     """Experts, domains and tokens, `[60]` each, with ties among all three and tokens of unequal frequency."""
     rng = np.random.default_rng(seed)
     tokens = np.sort(np.minimum(rng.geometric(0.35, 60) - 1, 5))
@@ -32,174 +45,237 @@ def labels_with_ties(seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return experts, domains, tokens
 
 
-def per_token(experts: np.ndarray, domains: np.ndarray, tokens: np.ndarray) -> np.ndarray:
-    """I(E;D) at the places of each token."""
-    return np.array([information(experts[tokens == t], domains[tokens == t]) for t in np.unique(tokens)])
+SHUFFLED = np.random.default_rng(3).permutation(60)
 
-
-@grader(1)
-def grade_conditional(answer: Callable) -> str | None:
-    """conditional_information(experts, domains, tokens) -> I(E;D|T) in bits; all inputs `[tokens]`."""
-    given = labels_with_ties(1)
-    copies = [array.copy() for array in given]
-    found = answer(*given)
-    if not isinstance(found, int | float | np.number) or np.isnan(found):
-        return f"It returned {found!r}; return one number of bits."
-    if any(not np.array_equal(array, copy) for array, copy in zip(given, copies, strict=True)):
-        return "It changes the labels that it was given; work without operations in place."
-    experts, domains, tokens = given
-    by_token = per_token(*given)
-    right = conditional(*given)
-    mistakes = {
-        "This is the plain mean over tokens: weight each token by how often it occurs.": by_token.mean(),
-        "This is the sum over tokens: weight each token by its share of all places.": by_token.sum(),
-        "The weights are counts: divide them by the number of places.": right * len(tokens),
-        "These are nats; divide by ln 2, or use log2.": right * np.log(2),
+EXERCISES[1] = Exercise(
+    right=conditional_information,
+    cases=[labels_with_ties(1), labels_with_ties(2), tuple(labels[SHUFFLED] for labels in labels_with_ties(2))],
+    mistakes={
+        "This is the plain mean over tokens: weight each token by how often it occurs.": (
+            lambda e, d, t: by_token(e, d, t).mean()
+        ),
+        "This is the sum over tokens: weight each token by its share of all places.": (
+            lambda e, d, t: by_token(e, d, t).sum()
+        ),
+        "The weights are counts: divide them by the number of places.": (
+            lambda e, d, t: conditional_information(e, d, t) * len(t)
+        ),
+        "These are nats; divide by ln 2, or use log2.": lambda e, d, t: conditional_information(e, d, t) * np.log(2),
         "This is I(E;D): the token is not known yet. Measure at the places of one token at a time.": (
-            information(experts, domains)
+            lambda e, d, t: information(e, d)
         ),
-        "This is I(E;D,T): it holds what the token tells by itself.": right + information(experts, tokens),
-        "This is I(E;T): the domain is not used.": information(experts, tokens),
-        "This is I(E;T|D): token and domain have changed places.": conditional(experts, tokens, domains),
+        "This is I(E;D,T): it holds what the token tells by itself.": (
+            lambda e, d, t: conditional_information(e, d, t) + information(e, t)
+        ),
+        "This is I(E;T): the domain is not used.": lambda e, d, t: information(e, t),
+        "This is I(E;T|D): token and domain have changed places.": lambda e, d, t: conditional_information(e, t, d),
         "This is the entropy of the expert given the token: subtract what is left when the domain is known too.": (
-            bits(experts, tokens) - bits(tokens)
+            lambda e, d, t: entropy(e, t) - entropy(t)
         ),
-        "This is minus the right number: name both one by one, minus both at once.": -right,
+        "This is minus the right number: name both one by one, minus both at once.": (
+            lambda e, d, t: -conditional_information(e, d, t)
+        ),
+        "It depends on the order of the tokens; equal tokens need not be next to each other.": by_runs,
+        "This is no number: some share is 0, and 0 · log 0 counts as 0.": lambda e, d, t: float("nan"),
+    },
+)
+
+# ---- 2: domains `[tokens]`, shuffled among whole texts ----
+
+LENGTHS = np.array([3, 5, 4, 6, 3, 5, 4, 6])
+TEXTS = np.repeat(np.arange(10, 18), LENGTHS)  # numbers of texts need not start at 0
+OF_TEXT = np.array([0, 0, 0, 1, 1, 2, 2, 3])
+FIRST = np.concatenate([[0], LENGTHS.cumsum()[:-1]])  # the first token of each text
+MOVED = np.random.default_rng(1).permutation(len(TEXTS))
+
+
+def shuffle_texts(domains, texts, rng):
+    _, first, rank = np.unique(texts, return_index=True, return_inverse=True)
+    return rng.permutation(domains[first])[rank]
+
+
+def shuffled_often(function, domains, texts, rng_seed):
+    """Twelve shuffles, the first of them again, and one where the tokens of a text are apart, put back in order."""
+    shuffles = [np.asarray(function(domains, texts, np.random.default_rng(rng_seed + i))).copy() for i in range(12)]
+    again = function(domains, texts, np.random.default_rng(rng_seed))
+    moved = np.asarray(function(domains[MOVED], texts[MOVED], np.random.default_rng(5)))
+    return {
+        "shuffles": shuffles,
+        "again": again,
+        "apart": moved[MOVED.argsort()] if moved.shape == MOVED.shape else moved,
     }
-    if abs(found - right) > 1e-9:
-        for sentence, value in mistakes.items():
-            if abs(found - value) < 1e-9:
-                return sentence
-        return f"For labels drawn by a seed it gives {found:.4f} bits; I(E;D|T) is {right:.4f}."
-    others = labels_with_ties(2)
-    shuffled = np.random.default_rng(3).permutation(60)  # tokens need not come in order
-    if abs(answer(*others) - conditional(*others)) > 1e-9:
-        return "It is right for one input only."
-    if abs(answer(*(array[shuffled] for array in others)) - conditional(*others)) > 1e-9:
-        return "It depends on the order of the tokens; equal tokens need not stand next to each other."
-    return None
 
 
-@grader(2)
-def grade_shuffle_texts(answer: Callable) -> str | None:
-    """shuffle_texts(domains, texts, rng) -> domains `[tokens]`, shuffled among whole texts."""
-    lengths = np.array([3, 5, 4, 6, 3, 5, 4, 6])
-    texts = np.repeat(np.arange(10, 18), lengths)  # numbers of texts need not start at 0
-    of_text = np.array([0, 0, 0, 1, 1, 2, 2, 3])
-    domains = np.repeat(of_text, lengths)
-    copies = domains.copy(), texts.copy()
-    results = []
-    for seed in range(12):
-        found = answer(domains, texts, np.random.default_rng(seed))
-        if not isinstance(found, np.ndarray) or found.shape != domains.shape:
-            shape = list(found.shape) if isinstance(found, np.ndarray) else type(found).__name__
-            return f"It returned {shape}; return one label for each token, an array of shape {list(domains.shape)}."
-        results.append(found.copy())
-        if not np.array_equal(domains, copies[0]) or not np.array_equal(texts, copies[1]):
-            return "It changes the arrays that it was given; `rng.permutation` copies, `rng.shuffle` does not."
-    starts = np.concatenate([[0], lengths.cumsum()[:-1]])
-    if any(not np.isin(found, of_text).all() for found in results):
-        return "It returns labels that are no domains; shuffle the domains, not the numbers of the texts."
-    if all(np.array_equal(found, domains) for found in results):
-        return "Nothing has changed: every text kept its domain."
-    if any((np.repeat(found[starts], lengths) != found).any() for found in results):
-        if all(np.array_equal(np.sort(found), np.sort(domains)) for found in results):
-            return "It shuffles tokens: the tokens of one text must keep one common domain."
-        return "The tokens of one text have different domains; give each text one domain."
-    if any(not np.array_equal(np.sort(found[starts]), np.sort(of_text)) for found in results):
-        return "The texts do not hold the same domains as before; shuffle those of the texts that occur, do not draw them anew."
-    if all(np.array_equal(found, results[0]) for found in results):
-        return "It gives the same result for each `rng`: use the generator that it is given."
-    if not np.array_equal(answer(domains, texts, np.random.default_rng(0)), results[0]):
-        return "The same `rng` gives two results: use no other source of chance."
-    moved = np.random.default_rng(1).permutation(len(texts))  # tokens of a text need not stand together
-    found = answer(domains[moved], texts[moved], np.random.default_rng(5))
-    if any(len(np.unique(found[texts[moved] == text])) > 1 for text in np.unique(texts)):
-        return "It takes for granted that the tokens of a text stand together; go by the numbers in `texts`."
-    seen = {tuple(found[starts]) for found in results}
-    if len(seen) < 6:
-        return "It makes too few different shuffles; each order of the texts should be possible."
-    return None
+def of_each_text(labels):
+    return [labels[place] for place in FIRST]
 
 
-@grader(3)
-def grade_settled_share(answer: Callable) -> str | None:
-    """settled_share(chosen, final) -> mean over tokens of |chosen and final| / k; both `[tokens, k]`."""
+def one_domain_each(labels):
+    return np.array_equal(np.repeat(of_each_text(labels), LENGTHS), labels)
 
-    def draw(seed: int, k: int) -> tuple[np.ndarray, np.ndarray]:
-        rng = np.random.default_rng(seed)
-        rows = [[rng.permutation(8)[:k] for _ in range(40)] for _ in range(2)]
-        return np.array(rows[0]), np.array(rows[1])
 
-    chosen, final = draw(0, 3)
-    copies = chosen.copy(), final.copy()
-    found = answer(chosen, final)
-    if not isinstance(found, int | float | np.number):
-        return f"It returned {type(found).__name__}; return one number, the mean over all tokens."
-    if not np.array_equal(chosen, copies[0]) or not np.array_equal(final, copies[1]):
-        return "It changes the experts that it was given; work on copies."
+def has_labels(shuffles, labels):
+    return all(sorted(shuffle) == sorted(labels) for shuffle in shuffles)
 
-    def common(now: np.ndarray, then: np.ndarray) -> np.ndarray:
-        return (now[:, :, None] == then[:, None, :]).any(axis=2).sum(axis=1)
 
-    both = common(chosen, final)
-    right = both.mean() / 3
-    mistakes = {
-        "It compares place by place; order does not matter: compare sets.": (chosen == final).mean(),
-        "It looks at the first choice only.": (chosen[:, 0] == final[:, 0]).mean(),
+def drawn_anew(domains, texts, rng):
+    _, first, rank = np.unique(texts, return_index=True, return_inverse=True)
+    return rng.choice(domains[first], len(first))[rank]
+
+
+def numbered_from_0(domains, texts, rng):
+    of_text = np.zeros(texts.max() + 1, dtype=int)  # numbers that no text has get domain 0
+    of_text[texts] = domains
+    return rng.permutation(of_text)[texts]
+
+
+def by_runs_of_texts(domains, texts, rng):
+    """Right only where the tokens of a text are next to each other."""
+    starts = np.concatenate([[0], np.flatnonzero(np.diff(texts)) + 1])
+    return np.repeat(rng.permutation(domains[starts]), np.diff([*starts, len(texts)]))
+
+
+def rolled(domains, texts, rng):
+    """Two different results only."""
+    _, first, rank = np.unique(texts, return_index=True, return_inverse=True)
+    return np.roll(domains[first], rng.integers(1, 3))[rank]
+
+
+SHUFFLE_MISTAKES = {
+    "Return one label for each token, an array of the shape of `domains`.": Sign(
+        lambda result, right, _: any(shape(one) != [len(TEXTS)] for one in (*result["shuffles"], result["again"])),
+        lambda domains, texts, rng: rng.permutation(np.unique(texts)),
+    ),
+    "It returns labels that are no domains; shuffle the domains, not the numbers of the texts.": Sign(
+        lambda result, right, _: not set().union(*result["shuffles"]) <= set(OF_TEXT),
+        lambda domains, texts, rng: rng.permutation(np.unique(texts))[np.unique(texts, return_inverse=True)[1]],
+    ),
+    "Nothing has changed: every text kept its domain.": Sign(
+        lambda result, right, case: all(shuffle == case[0].tolist() for shuffle in result["shuffles"]),
+        [
+            lambda domains, texts, rng: domains.copy(),
+            lambda domains, texts, rng: domains[np.lexsort((rng.random(len(texts)), texts))],
+        ],
+    ),
+    "It shuffles tokens: the tokens of one text must keep one common domain.": Sign(
+        lambda result, right, case: (
+            not all(map(one_domain_each, result["shuffles"])) and has_labels(result["shuffles"], case[0].tolist())
+        ),
+        lambda domains, texts, rng: rng.permutation(domains),
+    ),
+    "The tokens of one text have different domains; give each text one domain.": Sign(
+        lambda result, right, _: not all(map(one_domain_each, result["shuffles"])),
+        lambda domains, texts, rng: rng.integers(0, domains.max() + 1, len(domains)),
+    ),
+    "It takes for granted that the tokens of a text are next to each other; go by the numbers in `texts`.": Sign(
+        lambda result, right, _: not one_domain_each(result["apart"]), by_runs_of_texts
+    ),
+    "The texts do not hold the same domains as before; shuffle those of the texts that occur, do not draw them anew.": Sign(
+        lambda result, right, _: not has_labels(map(of_each_text, [*result["shuffles"], result["apart"]]), OF_TEXT),
+        [drawn_anew, numbered_from_0],
+    ),
+    "It gives the same result for each `rng`: use the generator that it is given.": Sign(
+        lambda result, right, _: all(shuffle == result["shuffles"][0] for shuffle in result["shuffles"]),
+        lambda domains, texts, rng: shuffle_texts(domains, texts, np.random.default_rng(3)),
+    ),
+    "The same `rng` gives two results: use no other source of chance.": Sign(
+        lambda result, right, _: list(result["again"]) != result["shuffles"][0],
+        lambda domains, texts, rng: shuffle_texts(domains, texts, np.random.default_rng()),
+    ),
+    "It makes too few different shuffles; each order of the texts should be possible.": Sign(
+        lambda result, right, _: len({tuple(of_each_text(shuffle)) for shuffle in result["shuffles"]}) < 6, rolled
+    ),
+}
+
+EXERCISES[2] = Exercise(
+    right=shuffle_texts,
+    cases=[(np.repeat(OF_TEXT, LENGTHS), TEXTS, 0)],
+    run=shuffled_often,
+    accepts=lambda *triple: not any(sign.shows(*triple) for sign in SHUFFLE_MISTAKES.values()),
+    mistakes=SHUFFLE_MISTAKES,
+)
+
+# ---- 3: the mean over tokens of |chosen and final| / k; both `[tokens, k]` ----
+
+
+def common(chosen, final):
+    return (chosen[:, :, None] == final[:, None, :]).any(axis=2).sum(axis=1)
+
+
+def settled_share(chosen, final):
+    return float(common(chosen, final).mean() / chosen.shape[1])
+
+
+def drawn_choices(seed, k):
+    rng = np.random.default_rng(seed)
+    return tuple(np.array([rng.permutation(8)[:k] for _ in range(40)]) for _ in range(2))
+
+
+EXERCISES[3] = Exercise(
+    right=settled_share,
+    cases=[drawn_choices(0, 3), drawn_choices(1, 1), drawn_choices(2, 4)],
+    mistakes={
+        "It compares place by place; order does not matter: compare sets.": lambda c, f: (c == f).mean(),
+        "It looks at the first choice only.": lambda c, f: (c[:, 0] == f[:, 0]).mean(),
         "It asks whether the first choice is among the final ones; all k choices count.": (
-            (chosen[:, :1] == final).any(axis=1).mean()
+            lambda c, f: (c[:, :1] == f).any(axis=1).mean()
         ),
-        "It divides by the size of the union; saturation divides by k.": (both / (6 - both)).mean(),
-        "It counts only tokens whose whole set is the same.": (both == 3).mean(),
-        "It counts tokens with at least one common expert.": (both > 0).mean(),
-        "This is the mean number of common experts: divide by k.": both.mean(),
-        "It divides by the number of experts; divide by k.": both.mean() / 8,
-        "This is the share that has changed; count what is the same.": 1 - right,
-        "This is a percentage; return a share between 0 and 1.": 100 * right,
-        "This is the sum over tokens; return the mean.": both.sum() / 3,
-        "This is the number of common experts of all tokens together; divide by tokens and k.": both.sum(),
+        "It divides by the size of the union; saturation divides by k.": (
+            lambda c, f: (common(c, f) / (2 * c.shape[1] - common(c, f))).mean()
+        ),
+        "It counts only tokens whose whole set is the same.": lambda c, f: (common(c, f) == c.shape[1]).mean(),
+        "It counts tokens with at least one common expert.": lambda c, f: (common(c, f) > 0).mean(),
+        "This is the mean number of common experts: divide by k.": lambda c, f: common(c, f).mean(),
+        "It divides by the number of experts; divide by k.": lambda c, f: common(c, f).mean() / 8,
+        "This is the share that has changed; count what is the same.": lambda c, f: 1 - settled_share(c, f),
+        "This is a percentage; return a share between 0 and 1.": lambda c, f: 100 * settled_share(c, f),
+        "This is the sum over tokens; return the mean.": lambda c, f: common(c, f).sum() / c.shape[1],
+        "This is the number of common experts of all tokens together; divide by tokens and k.": (
+            lambda c, f: common(c, f).sum() / 1
+        ),
         "It asks which experts occur anywhere; compare token by token.": (
-            len(np.intersect1d(chosen, final)) / len(np.union1d(chosen, final))
+            lambda c, f: len(np.intersect1d(c, f)) / len(np.union1d(c, f))
         ),
-    }
-    if abs(found - right) > 1e-9:
-        for sentence, value in mistakes.items():
-            if abs(found - float(value)) < 1e-9:
-                return sentence
-        return f"For choices drawn by a seed it gives {found:.4f}; the share is {right:.4f}."
-    for seed, k in ((1, 1), (2, 4)):
-        chosen, final = draw(seed, k)
-        if abs(answer(chosen, final) - common(chosen, final).mean() / k) > 1e-9:
-            return "It is right for one input only; take k from the arrays."
-    return None
+        "It takes k to be 3; take it from the arrays.": lambda c, f: common(c, f).mean() / 3,
+        "This is the share of each token; return the mean over all tokens.": lambda c, f: common(c, f) / c.shape[1],
+    },
+)
 
+# ---- 4: verdicts on four findings ----
 
-@grader(4)
-def grade_judgment(answer: dict) -> str | None:
-    """{"A": verdict, ...} for four findings; verdicts are "luck", "rare tokens", "vocabulary", "sound"."""
-    verdicts = ("luck", "rare tokens", "vocabulary", "sound")
-    if not isinstance(answer, dict) or sorted(answer) != list("ABCD"):
-        return 'Answer with a dictionary that has the keys "A", "B", "C" and "D".'
-    for key, value in answer.items():
-        if value not in verdicts:
-            return f"The verdict on {key} is {value!r}; use one of {', '.join(verdicts)}."
-    if answer["A"] == "sound":
-        return "A: 2000 tokens in a table of 256 columns and as many rows as there are words. What would dice get?"
-    if answer["A"] == "vocabulary":
-        return "A speaks of tokens only, not of domains; ask what dice would get on 2000 tokens."
-    if answer["A"] == "rare tokens":
-        return "A: rare tokens make it worse, but dice would get bits for frequent ones too: 256 experts, 2000 tokens."
-    if answer["B"] == "sound":
-        return "B: English has hardly a token that is Chinese. Would a router that knows words only differ?"
-    if answer["B"] != "vocabulary":
-        return "B: 60 % against 1 % is no luck, and says nothing about rare tokens. Which tokens do the two share?"
-    if answer["C"] != "sound":
-        return (
-            "C: one token, so vocabulary plays no part; thousands of places; and a null by texts far below. Believe it."
-        )
-    if answer["D"] == "sound":
-        return "D: most distinct tokens of a sample occur once or twice. What share do dice send to their favorite?"
-    if answer["D"] != "rare tokens":
-        return "D: the average runs over distinct tokens, and most of them occur once or twice."
-    return None
+VERDICTS = ("luck", "rare tokens", "vocabulary", "sound")
+JUDGMENT = {"A": "luck", "B": "vocabulary", "C": "sound", "D": "rare tokens"}
+
+EXERCISES[4] = Exercise(
+    right=JUDGMENT,
+    mistakes={
+        "A: 2000 tokens in a table of 256 columns and as many rows as there are words. What would dice get?": (
+            {"A": "sound"}
+        ),
+        "A speaks of tokens only, not of domains; ask what dice would get on 2000 tokens.": {"A": "vocabulary"},
+        "A: rare tokens make it worse, but dice would get bits for frequent ones too: 256 experts, 2000 tokens.": (
+            {"A": "rare tokens"}
+        ),
+        "B: English has hardly a token that is Chinese. Would a router that knows words only differ?": {"B": "sound"},
+        "B: 60 % against 1 % is no luck, and says nothing about rare tokens. Which tokens do the two share?": [
+            {"B": "luck"},
+            {"B": "rare tokens"},
+        ],
+        "C: one token, so vocabulary plays no part; thousands of places; and a null by texts far below. Believe it.": [
+            {"C": "vocabulary"},
+            {"C": "luck"},
+            {"C": "rare tokens"},
+        ],
+        "D: most distinct tokens of a sample occur once or twice. What share do dice send to their favorite?": (
+            {"D": "sound"}
+        ),
+        "D: the average runs over distinct tokens, and most of them occur once or twice.": [
+            {"D": "luck"},
+            {"D": "vocabulary"},
+        ],
+        f"Some verdict is not one of {', '.join(VERDICTS)}.": Sign(
+            lambda result, right, _: not set(result.values()) <= set(VERDICTS), JUDGMENT | {"D": "topic"}
+        ),
+    },
+    otherwise='Answer with a dictionary that has the keys "A", "B", "C" and "D".',
+)
