@@ -17,7 +17,6 @@ NUMBERS = [
     number
     for path in sorted(NOTEBOOKS.glob("[0-9][0-9]_*.ipynb"))
     for number in dict.fromkeys(re.findall(r'grade\(\\"(\d\d\.\d)\\"', path.read_text(encoding="utf-8")))
-    if number[:2] in __import__("os").environ.get("ONLY", number)
 ]
 FUNCTIONS = [number for number in NUMBERS if callable(exercise_of(number).right)]
 every_exercise = pytest.mark.parametrize("number", NUMBERS)
@@ -82,6 +81,40 @@ NEEDS_A_GRADIENT = {"04.1"}  # which NumPy and Python cannot give
 def test_a_right_answer_counts_in_every_form(number, form):
     right, in_form = solution(number), FORMS[form]
     answer = (lambda *arguments: in_form(right(*arguments))) if callable(right) else in_form(right)
+    assert verdict(number, answer) == correct(number)
+
+
+LANGUAGE_ONLY, EXPERTS = r"language_model\..*\.(q_proj|v_proj)", ["experts.gate_up_proj", "experts.down_proj"]
+BEHEMOTH = {"hidden_size": 16640, "num_hidden_layers": 100, "num_attention_heads": 130, "intermediate_size": 22272}
+
+
+def shuffle_by_loop(domains, texts, rng):
+    numbers = list(dict.fromkeys(texts.tolist()))
+    dealt = rng.permutation([domains[texts == number][0] for number in numbers])
+    return np.array([dealt[numbers.index(number)] for number in texts.tolist()])
+
+
+@pytest.mark.parametrize(
+    ("number", "answer"),
+    [
+        ("00.1", 0.214),
+        ("01.2", [399, 17.2]),
+        ("01.5", BEHEMOTH),
+        ("05.2", shuffle_by_loop),
+        ("11.1", 72),
+        ("11.4", {"target_modules": LANGUAGE_ONLY, "target_parameters": EXPERTS[::-1], "r": 4}),
+        (
+            "11.4",
+            {
+                "target_modules": ["q_proj", "v_proj"],
+                "exclude_modules": r"vision_model\..*",
+                "target_parameters": EXPERTS,
+            },
+        ),
+        ("17.4", 1_000_000),
+    ],
+)
+def test_another_right_answer_counts_too(number, answer):
     assert verdict(number, answer) == correct(number)
 
 
@@ -159,7 +192,12 @@ def test_an_argument_that_is_changed_is_named(number):
             return result
 
         found = verdict(number, changing)
-        assert not changed or f"not yet. It changes `{name}`" in found
+        in_cases = any(
+            isinstance(entry, dict | list | torch.Tensor | np.ndarray)
+            for _, a, _ in cases(number)
+            for entry in a[at : at + 1]
+        )
+        assert not (changed and in_cases) or f"not yet. It changes `{name}`" in found
 
 
 @every_function

@@ -29,7 +29,7 @@ class CountingExpert:
 def rows_and_calls(function, tokens, chosen, experts):
     """The result for so many experts, and the numbers of rows with which each of them was called."""
     counting = [CountingExpert(expert + 2.0) for expert in range(experts)]
-    return function(tokens, chosen, counting), [expert.calls for expert in counting]
+    return function(tokens, chosen, list(counting)), [expert.calls for expert in counting]
 
 
 def run_own_experts(tokens, chosen, experts):
