@@ -22,6 +22,8 @@ STYLE = {
     "figure.figsize": (6.0, 3.2),
     "figure.dpi": 100,
     "figure.constrained_layout.use": True,
+    "figure.labelsize": 9,
+    "figure.titlesize": 10,
     "figure.facecolor": "white",
     "savefig.facecolor": "white",
     "font.family": "DejaVu Sans",
