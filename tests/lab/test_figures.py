@@ -115,6 +115,13 @@ def test_labels_may_be_shared_and_color_bars_need_one():
     assert not publish.missing_labels(fig)
 
 
+def test_names_of_categories_need_no_label():
+    fig, ax = plt.subplots()
+    ax.barh(["as stored", "in 4 bits"], [217, 54])
+    ax.set_xlabel("GB")
+    assert not publish.missing_labels(fig)
+
+
 def test_everything_drawn_is_described():
     fig, ax = plt.subplots()
     ax.bar(["chunked", "global"], [3, 4], bottom=[1, 0])

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 import matplotlib.pyplot as plt
 from IPython.display import display
 from matplotlib.axis import Axis
+from matplotlib.category import StrCategoryFormatter
 from matplotlib.figure import Figure
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
@@ -71,7 +72,7 @@ def small_png(picture: bytes, **about: str) -> bytes:
 
 
 def missing_labels(fig: Figure) -> list[str]:
-    """A phrase for each axis without a label; an axis may share the label of a sibling or of the figure."""
+    """A phrase for each axis of numbers without a label; it may share that of a sibling or of the figure."""
     problems = []
     for number, ax in enumerate(fig.axes, 1):
         if not ax.axison:
@@ -83,6 +84,8 @@ def missing_labels(fig: Figure) -> list[str]:
         for name, common in (("x", fig.get_supxlabel()), ("y", fig.get_supylabel())):
             axis: Axis = getattr(ax, f"{name}axis")
             siblings = getattr(ax, f"get_shared_{name}_axes")().get_siblings(ax)
+            if isinstance(axis.get_major_formatter(), StrCategoryFormatter):
+                continue  # the names of categories say what they are
             labeled = common or any(getattr(s, f"get_{name}label")() for s in siblings)
             if not labeled and axis.get_visible() and len(axis.get_ticklocs()):
                 problems.append(f"axes {number} has no {name} label")

@@ -10,7 +10,7 @@ from llama4lab.figures import PALETTE, show
 
 def stragglers(factors: Mapping[str, Sequence[float]]) -> None:
     """Straggler factor by kind of text, for experts placed in order, for the mix, and for the text itself."""
-    fig, ax = plt.subplots(figsize=(6, 3))
+    fig, ax = plt.subplots(figsize=(6, 3.2))
     placements = ("in order", "for the mix of texts", "for this text")
     for place, (name, marker, color) in enumerate(zip(placements, "os^", PALETTE, strict=False)):
         values = [row[place] for row in factors.values()]
@@ -19,7 +19,7 @@ def stragglers(factors: Mapping[str, Sequence[float]]) -> None:
     ax.set_xticks(range(len(factors)), factors)
     ax.set(ylim=(0.95, None), xlabel="text that is served", ylabel="straggler factor (1: no device waits)")
     ax.set_title("64 experts of OLMoE's last layer on 8 devices")
-    ax.legend(ncols=3, loc="upper left", fontsize=8)
+    fig.legend(loc="outside lower center", ncols=3)
     show(
         fig,
         "Straggler factor by kind of text for three placements: contiguous, by the load of the mix, and by the text's own load.",
