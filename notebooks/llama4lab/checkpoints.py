@@ -34,6 +34,7 @@ MODELS = ASSETS / "models"
 DEFAULT = "scout-proxy"
 VARIABLE = "LLAMA4_CHECKPOINT"
 INDEX = "model.safetensors.index.json"
+COPY_AGAIN = "copy or download the checkpoint again."
 
 
 class CheckpointError(CourseError):
@@ -54,15 +55,21 @@ def resolve_checkpoint(name: str | None = None) -> str:
     """What `from_pretrained` should be given for `name`: a folder of assets, a folder, or a hub id.
 
     Raises:
-        CheckpointError: neither a proxy, nor a folder, nor of the form owner/name.
+        CheckpointError: neither a proxy, nor a folder, nor of the form owner/name; or a folder without pictures in the
+            variable, whose notebooks need the processor of a model that reads them.
     """
-    name = name or chosen_checkpoint()
-    if (MODELS / name / "config.json").exists():
-        return str(MODELS / name)
+    from_variable, name = name is None, name or chosen_checkpoint()
     folder = Path(name).expanduser()
+    if (MODELS / name / "config.json").exists():
+        folder = MODELS / name
     if folder.is_dir():
         if not (folder / "config.json").exists():
             raise CheckpointError(f"The folder {name!r} holds no config.json; give the folder of a checkpoint.")
+        if from_variable and _read_json(folder / "config.json", name, COPY_AGAIN).get("model_type") != "llama4":
+            raise CheckpointError(
+                f"{VARIABLE} names {name!r}, which reads text only, and the notebooks that follow it need a model that "
+                "reads pictures: name such a one, or unset the variable."
+            )
         return str(folder)
     if name.count("/") == 1 and not name.startswith((".", "/", "~", "ablations/")) and " " not in name:
         return name
@@ -167,7 +174,7 @@ def check_folder(folder: Path, name: str) -> None:
     if here.is_relative_to(MODELS):
         remedy = restore_sentence(here.relative_to(ASSETS).as_posix())
     else:
-        remedy = "copy or download the checkpoint again."
+        remedy = COPY_AGAIN
     contents = {path.name: _read_json(path, name, remedy) for path in sorted(folder.glob("*.json"))}
     pickled = next(iter(sorted((*folder.glob("*.bin"), *folder.glob("*.pth")))), None)
     files = ["model.safetensors"]

@@ -106,12 +106,20 @@ def test_the_default_is_the_scout_proxy_in_float32(monkeypatch):
     assert model.dtype == torch.float32 and not model.training
 
 
-def test_the_variable_names_another_checkpoint(checkpoint, monkeypatch):
-    monkeypatch.setenv("LLAMA4_CHECKPOINT", str(checkpoint))
-    tokenizer, model = load_checkpoint()
-    assert type(model).__name__ == "Llama4ForCausalLM"
-    assert model.dtype == torch.bfloat16
+def test_a_text_only_checkpoint_is_loaded_by_name_and_refused_in_the_variable(checkpoint, monkeypatch):
+    tokenizer, model = load_checkpoint(str(checkpoint))
+    assert type(model).__name__ == "Llama4ForCausalLM" and model.dtype == torch.bfloat16
     assert tokenizer("x").input_ids
+    monkeypatch.setenv("LLAMA4_CHECKPOINT", str(checkpoint))
+    with pytest.raises(
+        CheckpointError, match="LLAMA4_CHECKPOINT names .*tiny.* reads text only.*: name such a one, or unset"
+    ):
+        load_checkpoint()
+
+
+def test_the_variable_names_another_checkpoint(monkeypatch):
+    monkeypatch.setenv("LLAMA4_CHECKPOINT", "maverick-proxy")
+    assert load_checkpoint()[1].config.text_config.num_local_experts == 128
 
 
 def test_readme_and_map_name_the_notebooks_that_follow_the_variable():
