@@ -1,7 +1,7 @@
 """Where the course's stored models, configurations and measurements are, and whether they are intact.
 
 `assets/SHA256SUMS` holds one line for each file, `<sha256>  <path relative to assets>`, in the format of
-sha256sum. Verify or rewrite it, with notebooks/ as the working folder:
+sha256sum. Verify or rewrite it:
 
     python -m llama4lab.assets verify
     python -m llama4lab.assets write
