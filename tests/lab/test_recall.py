@@ -1,5 +1,7 @@
 """The recall world: rows that ask what they told, and sentences for rows that cannot be made."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import torch
@@ -22,15 +24,17 @@ from llama4lab.recall import (
 
 @pytest.mark.parametrize(("length", "distance", "distractors"), [(64, 2, 0), (64, 61, 0), (64, 30, 6), (512, 500, 20)])
 def test_needle_stands_where_it_says_and_is_asked_for(length, distance, distractors):
-    needles = needle_rows(5, length, distance, distractors=distractors)
+    needles = needle_rows(20, length, distance, distractors=distractors)
     ids = needles.input_ids
-    assert ids.shape == (5, length) and needles.position == length - 1 - distance
+    assert ids.shape == (20, length) and needles.position == length - 1 - distance
     assert (ids[:, 0] == BEGIN).all() and (ids[:, -2] == QUESTION).all()
     assert (ids[:, needles.position] == needles.answers).all()
     assert (ids[:, needles.position - 1] == ids[:, -1]).all()
     for row in ids:
         names = [token for token in row[:-1].tolist() if NAME_0 <= token < VALUE_0]
         assert len(names) == len(set(names)) == distractors + 1  # no other fact about the asked name
+        told = [token for before, token in pairwise(row[:-1].tolist()) if before in names]
+        assert all(VALUE_0 <= value < FILLER_0 for value in told)
 
 
 def test_needles_depend_on_the_seed_alone():

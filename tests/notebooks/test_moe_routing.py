@@ -64,6 +64,10 @@ def test_sorted_dispatch_with_experts_that_stay_empty(notebook):
         assert_close(routed + block.shared_expert(tokens), expected, atol=1e-5, rtol=1e-5)
 
 
+def test_token_size_is_at_least_one(notebook):
+    assert notebook["token_size"](torch.tensor([[0.5, -0.1], [3.0, -40.0]])).tolist() == [[1.0], [40.0]]
+
+
 def test_zero_expert_leaves_the_block_as_it_is(notebook):
     block, tokens = random_block(), random_hidden(19, 24)
     with torch.no_grad():
