@@ -20,7 +20,7 @@ def test_labels_of_lines_that_end_together_do_not_overlap_and_keep_their_order(s
             ("rope", 0.97, "#009e73"),
             ("hybrid", 1.0, "#0072b2"),
             ("chunk-only", 0.03, "#d55e00"),
-            ("nope", 0.99, "#cc79a7"),
+            ("no position\nencoding", 0.99, "#cc79a7"),
         ]
         label_ends(ax, ends)
         fig.draw_without_rendering()

@@ -33,7 +33,8 @@ def label_ends(ax: Axes, ends: Sequence[tuple[str, float, str]], levels: Mapping
     places = {words: to_axes.transform((ax.get_xlim()[1], y))[1] for words, y, _ in ends}
     for _ in range(50):
         for lower, upper in pairwise(sorted(places, key=places.get)):
-            lacking = max(0.0, gap - (places[upper] - places[lower])) / 2
+            lines = 2 + lower.count("\n") + upper.count("\n")
+            lacking = max(0.0, gap * lines / 2 - (places[upper] - places[lower])) / 2
             places[lower], places[upper] = places[lower] - lacking, places[upper] + lacking
     for words, _, color in ends:
         ink = color if luminance(color) < 0.3 else "#444444"  # paler colors are not read on white
