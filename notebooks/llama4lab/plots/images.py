@@ -8,20 +8,22 @@ import numpy as np
 from llama4lab.figures import PALETTE, show
 
 
-def cut_picture(picture: np.ndarray, tiles: Sequence[np.ndarray], rows: int, columns: int) -> None:
-    """A picture with its cut lines, its tiles in their places, and the global tile, which is the last of `tiles`."""
+def cut_picture(picture: np.ndarray, tiles: Sequence[np.ndarray], grid: tuple[int, int], tile: int) -> None:
+    """A picture with its cut lines, its tiles in their places, and the global tile, which is the last of `tiles`.
+
+    grid: rows and columns of tiles. tile: pixels of the picture from one cut to the next.
+    """
+    rows, columns = grid
     fig, panels = plt.subplot_mosaic(
         [["picture", *(f"{row} {column}" for column in range(columns)), "global"] for row in range(rows)],
         figsize=(6, 2.6),
         width_ratios=(2, *[1] * columns, 2),
     )
     panels["picture"].imshow(picture)
-    # The canvas is as large as the tiles together; the picture fills it from the top left.
-    scale = max(picture.shape[0] / rows, picture.shape[1] / columns)
     for cut in range(1, columns):
-        panels["picture"].axvline(cut * scale - 0.5, color=PALETTE[1], linewidth=1.5, linestyle="--")
+        panels["picture"].axvline(cut * tile - 0.5, color=PALETTE[1], linewidth=1.5, linestyle="--")
     for cut in range(1, rows):
-        panels["picture"].axhline(cut * scale - 0.5, color=PALETTE[1], linewidth=1.5, linestyle="--")
+        panels["picture"].axhline(cut * tile - 0.5, color=PALETTE[1], linewidth=1.5, linestyle="--")
     for place, pixels in enumerate(tiles[:-1]):
         row, column = divmod(place, columns)
         panels[f"{row} {column}"].imshow(pixels)
