@@ -24,35 +24,25 @@ def is_text(node: ast.stmt) -> bool:
     return isinstance(node, ast.Assign) and isinstance(getattr(node.value, "value", None), str)
 
 
-def functions_of(
-    subject: str,
-    change: tuple[str, str] | None = None,
-    without: tuple[str, ...] = ("exercise",),
-    with_texts: bool = False,
-) -> dict:
-    """A fresh namespace with the import cell and the functions of the notebook on `subject`.
+def functions_of(subject: str) -> dict:
+    """A fresh namespace with the import cell, the functions and the named texts of the notebook on `subject`.
+
+    Exercises are left out, so that none of their stubs hides a function of the notebook.
 
     Args:
         subject: a notebook's name without its number and ending.
-        change: a text that must occur once in the functions, and what replaces it: a planted fault.
-        without: cells with one of these tags are left out.
-        with_texts: texts that cells assign to a name are kept too, for functions that read them.
     """
     (path,) = NOTEBOOKS.glob(f"[0-9][0-9]_{subject}.ipynb")
     cells = [cell for cell in read_notebook(path).cells if cell.cell_type == "code"]
     functions = [
         source_of(cell.source, node)
         for cell in cells[1:]
-        if not set(without) & set(cell.metadata.get("tags", []))
+        if "exercise" not in cell.metadata.get("tags", [])
         for node in ast.parse(cell.source).body
-        if isinstance(node, ast.FunctionDef) or (with_texts and is_text(node))
+        if isinstance(node, ast.FunctionDef) or is_text(node)
     ]
-    source = "\n\n\n".join(functions)
-    if change is not None:
-        assert source.count(change[0]) == 1, f"{change[0]!r} occurs {source.count(change[0])} times"
-        source = source.replace(*change)
     namespace = imported(cells[0].source)
-    exec(compile(source, "functions", "exec"), namespace)
+    exec(compile("\n\n\n".join(functions), "functions", "exec"), namespace)
     return namespace
 
 

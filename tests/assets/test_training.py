@@ -124,6 +124,12 @@ def test_each_method_evens_the_load(method):
     assert loads[-1] < 1.25 < loads[0]
 
 
+def test_loads_are_counted_in_even_shares():
+    watch = Balance(small_moe(), "none", weight=0.0)
+    watch.loads = [torch.tensor([0.5, 0.3, 0.18, 0.02])]
+    assert (watch.busiest(), watch.dead()) == ([2.0], [1])
+
+
 def test_an_unknown_balancing_method_is_one_sentence():
     with pytest.raises(ValueError, match="no balancing method 'luck'; use one of loss, bias, none"):
         Balance(small_moe(), "luck", weight=0.01)

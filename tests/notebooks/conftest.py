@@ -8,4 +8,4 @@ from llama4lab.notebook_functions import functions_of
 @pytest.fixture(scope="module")
 def notebook(request) -> dict:
     """The functions of the notebook that the file of tests is named after, by their names."""
-    return functions_of(request.module.__name__.rpartition(".test_")[2], with_texts=True)
+    return functions_of(request.module.__name__.rpartition(".test_")[2])

@@ -89,6 +89,11 @@ def test_conventions(notebook, top_k):
     ]
 
 
+def test_letters_are_billions(notebook):
+    parts = count_by_part(build_on_meta(real_config("maverick")))
+    assert notebook["billions_as_letters"](parts, 128) == "RRRSSSDDDDDDAAAEHV" + "." * 384
+
+
 # ---- what a token touches ----
 
 
