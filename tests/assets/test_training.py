@@ -138,6 +138,12 @@ def test_an_unknown_balancing_method_is_one_sentence():
 # ---- the loop ----
 
 
+def test_the_learning_rate_warms_up_holds_and_falls_to_its_floor():
+    schedule = Schedule(steps=100, warmup=10, hold=0.5, floor=0.05)
+    factors = [schedule.factor(step) for step in (0, 9, 10, 50, 75, 100)]
+    assert factors == pytest.approx([0.1, 1.0, 1.0, 1.0, 0.525, 0.05])
+
+
 def tiny_run(work, stop_after=None, **schedule):
     table = follower_table()
     return train(
