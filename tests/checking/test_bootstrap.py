@@ -111,7 +111,7 @@ def start(checkout: Path, variables: dict[str, str], *arguments: str, python: st
 
 def finish(process) -> SimpleNamespace:
     """What a course.py printed and returned; `said` is the last line on stderr, where its own sentence is."""
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=300)
     assert "Traceback" not in err
     called = [json.loads(line.removeprefix("CALLED ")) for line in out.splitlines() if line.startswith("CALLED ")]
     said = err.strip().splitlines()[-1] if err.strip() else ""
@@ -319,7 +319,7 @@ def test_packages_that_pip_puts_elsewhere(tmp_path, variables):
 def silent_index():
     """A package index that takes connections and never answers, so that pip waits."""
     with socket.create_server(("127.0.0.1", 0)) as server:
-        server.settimeout(50)
+        server.settimeout(300)
         yield server
 
 
