@@ -1,7 +1,22 @@
 """Exercises that check themselves: a grader names the mistake instead of saying only 'wrong'.
 
 The exercises of the notebook `NN_subject.ipynb` are in the table `EXERCISES` of `llama4lab/graders/subject.py`, by their
-number there: the number of a notebook is in its file name alone.
+number there: the number of a notebook is in its file name alone. Such an exercise is its right answer, cases, and mistakes:
+
+    def share(part, whole):
+        return part / whole
+
+    EXERCISES[1] = Exercise(
+        right=share,
+        cases=[(1, 4), (3, 5)],
+        mistakes={
+            "That is in percent; return a share between 0 and 1.": lambda part, whole: 100 * part / whole,
+            "That is the share of the rest.": lambda part, whole: 1 - part / whole,
+        },
+    )
+
+An answer is right in every form: numbers of NumPy or torch, tensors, arrays or tuples for lists. The tests need no more than
+this table: they take the right answer from the notebook, and try each mistake, other inputs and other types.
 """
 
 import copy

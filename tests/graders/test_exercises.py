@@ -12,12 +12,13 @@ import torch
 from llama4lab.grading import NOTEBOOKS, Case, Sign, exercise_of, verdict
 from llama4lab.notebook_functions import graded_answers
 
-SUBJECT = {path.name[:2]: path.stem[3:] for path in sorted(NOTEBOOKS.glob("[0-9][0-9]_*.ipynb"))}
-NUMBERS = [
+NOTEBOOK = {path.name[:2]: path for path in sorted(NOTEBOOKS.glob("[0-9][0-9]_*.ipynb"))}
+HEADINGS = [
     number
-    for path in sorted(NOTEBOOKS.glob("[0-9][0-9]_*.ipynb"))
-    for number in dict.fromkeys(re.findall(r'grade\(\\"(\d\d\.\d)\\"', path.read_text(encoding="utf-8")))
+    for path in NOTEBOOK.values()
+    for number in re.findall(r"### Exercise (\d\d\.\d+)", path.read_text(encoding="utf-8"))
 ]
+NUMBERS = [number for number in HEADINGS if exercise_of(number)]
 FUNCTIONS = [number for number in NUMBERS if callable(exercise_of(number).right)]
 every_exercise = pytest.mark.parametrize("number", NUMBERS)
 every_function = pytest.mark.parametrize("number", FUNCTIONS)
@@ -29,7 +30,11 @@ def answers(subject, tag):
 
 
 def solution(number):
-    return answers(SUBJECT[number[:2]], "solution")[number]
+    return answers(NOTEBOOK[number[:2]].stem[3:], "solution")[number]
+
+
+def test_every_exercise_has_a_grader():
+    assert HEADINGS == NUMBERS
 
 
 def correct(number):
@@ -43,7 +48,10 @@ def test_the_solution_of_the_notebook_is_correct(number):
 
 @every_exercise
 def test_the_stub_of_the_notebook_is_not_tried_yet(number):
-    assert verdict(number, answers(SUBJECT[number[:2]], "exercise")[number]) == f"Exercise {number}: not tried yet."
+    assert (
+        verdict(number, answers(NOTEBOOK[number[:2]].stem[3:], "exercise")[number])
+        == f"Exercise {number}: not tried yet."
+    )
 
 
 # ---- a right answer in other forms ----
