@@ -10,7 +10,7 @@ import torch
 from llama4lab import grading
 from llama4lab.errors import CourseError
 from llama4lab.grading import Case, Exercise, Sign, grade, verdict
-from llama4lab.plain_answers import kind, plain, same
+from llama4lab.plain_answers import Values, kind, plain, same, shown
 
 
 def with_last(entries, more, least=0):
@@ -50,7 +50,8 @@ NAMES = Exercise(
 TEXT = Exercise(right=lambda name: f"Hello, {name}!", cases=[("Ada",)], mistakes={})
 EVEN = Exercise(right=4, accepts=lambda result, right, _: result % 2 == 0, mistakes={}, otherwise="It is odd.")
 FLAGS = Exercise(right=lambda array: array > 0, cases=[(np.array([1, -1]),), (np.array([0, 2]),)], mistakes={})
-SAMPLES = {"97.1": LISTS, "97.2": PAIR, "97.3": NAMES, "97.4": TEXT, "97.5": EVEN, "97.6": FLAGS}
+HALF = Exercise(right=lambda n: n // 2 if n else math.inf, cases=[(0,), (4,)], mistakes={})
+SAMPLES = {"97.7": HALF, "97.1": LISTS, "97.2": PAIR, "97.3": NAMES, "97.4": TEXT, "97.5": EVEN, "97.6": FLAGS}
 
 
 @pytest.fixture(autouse=True)
@@ -99,7 +100,9 @@ def dropping(entries, more, least=0):
         ("97.2", (77.0, 10), "not yet. Twice five."),
         ("97.2", (4.5, 4.5), "not yet. Give 2 values"),
         ("97.2", (3.0, 6), "not yet. Sum."),
+        ("97.2", (3, 6), "not yet. Sum."),
         ("97.2", (2.6, 4), "not yet. Look again."),
+        ("97.7", lambda n: n / 2 if n else math.inf, "not yet. The numbers are right, but they are floats;"),
         ("97.2", (2.5, True), "not yet. Give 2 values"),
         ("97.2", 2.5, "not yet. Give 2 values"),
         ("97.3", {"a": [2, 1, 1], "b": ()}, "correct."),
@@ -126,6 +129,25 @@ def test_a_mistake_is_named_that_explains_all_that_is_wrong():
     assert wrong_twice.mistake_of(keeps_negative) == "Nothing is dropped."
     wrong_once = Exercise(right=with_last, cases=[([-1], 1), ([4], 2), ([-9], 3, -8)], mistakes=LISTS.mistakes)
     assert wrong_once.mistake_of(keeps_negative).startswith("For entries = [-1], more = 1 it gives [-1, 1]")
+
+
+def test_a_sign_without_a_detail_gives_its_sentence_alone():
+    assert verdict("97.2", (3.0, 6)) == "Exercise 97.2: not yet. Sum."
+
+
+@pytest.mark.parametrize(
+    ("value", "told"),
+    [
+        (62_914_560, "62,914,560"),
+        (0.25, "0.25"),
+        (2.0, "2"),
+        (Values([1, 2]), "[1, 2]"),
+        (math.inf, "inf"),
+        ("a", "'a'"),
+    ],
+)
+def test_values_are_shown_short(value, told):
+    assert shown(value) == told
 
 
 def test_grade_prints_the_verdict(capsys):
@@ -182,7 +204,10 @@ def leaf(value):
         (10_000_001, 10_000_000.0, True),
         (1e-9, 0.0, True),
         (1e-7, 0.0, False),
+        (True, 1.0, False),
         (math.nan, math.nan, True),
+        (math.nan, 1.0, False),
+        (1.0, math.nan, False),
         (-math.inf, -math.inf, True),
         ([1, 2], [1], False),
         ([2, 1, 1], {1, 2}, True),
