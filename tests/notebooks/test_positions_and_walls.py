@@ -166,6 +166,7 @@ def test_a_padded_batch_is_read_and_decoded_across_walls_as_each_row_alone(noteb
         (torch.zeros(2, 0, dtype=torch.long), None, "at least one token"),
         (torch.ones(1, 4, dtype=torch.long), torch.tensor([[1, 1, 1, 0]]), "on the left"),
         (torch.ones(1, 4, dtype=torch.long), torch.tensor([[1, 0, 1, 1]]), "on the left"),
+        (torch.ones(1, 4, dtype=torch.long), torch.tensor([[0, 0, 0, 0]]), "on the left"),
         (torch.ones(1, 4, dtype=torch.long), torch.tensor([[1, 1, 1]]), "same rows"),
     ],
 )
