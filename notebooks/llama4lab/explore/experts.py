@@ -79,7 +79,7 @@ def explore_experts(
             ax.invert_yaxis()
             ax.tick_params(left=False, labelleft=number == 0)
             most = [token for token, _ in frequent(taken, 3)[0]]
-            ax.set_xlabel("load (1 = even)\nmost often: " + " ".join(most), fontsize=8)
+            ax.set_xlabel("load (1 = even)\nmost often:\n" + "\n".join(most), fontsize=8)
             return [*(f"{name} {load:.2f}" for name, load in loads.items()), *most]
 
         return draw
@@ -88,6 +88,7 @@ def explore_experts(
         {f"layer {layers[0]}, expert {number}": drawer(number) for number in range(3)},
         "Three experts: how much of each domain they take, and the tokens that they take most often.",
         counts="load by domain and most frequent tokens",
+        height=3.0,
     )
     layer = widgets.Dropdown(options=[(f"layer {n}", place) for place, n in enumerate(layers)], description="Show:")
     expert = widgets.BoundedIntText(value=0, min=0, max=experts - 1, description="Expert:")
