@@ -169,7 +169,7 @@ def assert_wrong(number, answer, told=""):
 
 
 @every_exercise
-@pytest.mark.parametrize("malformed", ["text", 0.123, object(), [[]]], ids=str)
+@pytest.mark.parametrize("malformed", ["text", 0.123, object(), [[]]], ids=["text", "number", "object", "list"])
 def test_a_malformed_answer_is_told_what_is_asked_for(number, malformed):
     if number in FUNCTIONS:
         assert_wrong(number, malformed, "Give the function itself")
