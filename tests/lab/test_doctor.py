@@ -1,6 +1,7 @@
 """The doctor: each finding from planted facts, the whole report from this machine and a bare Python."""
 
 import os
+import re
 import stat
 import subprocess
 import sys
@@ -52,7 +53,7 @@ def test_worst_verdict_of_a_topic_counts():
 def test_bare_python_gets_a_report_too():
     run = run_doctor("-S")  # without site-packages: no package is installed
     assert run.returncode == 1 and run.stderr == ""
-    assert "FAIL  packages: 28 are missing as a whole or in part (torch, torchvision, transformers, ..." in run.stdout
+    assert re.search(r"FAIL  packages: \d\d are missing as a whole or in part \(torch, torchvision, transf", run.stdout)
     assert "python course.py lab" in run.stdout
 
 
