@@ -18,13 +18,6 @@ LICENSE = (
     "of Babel (Unicode License); none of it is stored here."
 )
 
-ABLATION_LAYERS = {
-    "hybrid": "three chunked RoPE layers, then one global NoPE layer: Llama 4's pattern",
-    "chunk-only": "four chunked RoPE layers, no global one",
-    "rope": "four global RoPE layers",
-    "nope": "four global NoPE layers",
-}
-
 
 def fertility(tokenizer: PreTrainedTokenizerFast) -> dict[str, float]:
     """Tokens a character-run between spaces, for country names in each of the 12 languages."""
@@ -42,13 +35,13 @@ def read_log(folder: Path) -> list[dict]:
     return [json.loads(line) for line in (folder / "training_log.jsonl").read_text(encoding="utf-8").splitlines()]
 
 
-def _table(header: tuple[str, ...], rows: list[tuple]) -> str:
+def table(header: tuple[str, ...], rows: list[tuple]) -> str:
     lines = ["| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
     lines += ["| " + " | ".join(str(value) for value in row) + " |" for row in rows]
     return "\n".join(lines)
 
 
-def _percent(share: float) -> str:
+def percent(share: float) -> str:
     return f"{100 * share:.0f} %"
 
 
@@ -64,7 +57,7 @@ def training_figures(folder: Path) -> dict[str, float]:
     }
 
 
-def _training(folder: Path, command: str, provenance: dict) -> str:
+def describe_training(folder: Path, command: str, provenance: dict) -> str:
     figures = training_figures(folder)
     return (
         f"`{command}` made it: {figures['steps']:,} optimizer steps, {figures['minutes']} minutes of one thread of a "
@@ -107,17 +100,17 @@ def _longer_training(figures: dict) -> str:
         for domain, nll in figures["nll"].items()
     ]
     for what in ("chat", "pictures"):
-        rows += [(f"{what}: {kind}", _percent(x), _percent(longer[what][kind])) for kind, x in figures[what].items()]
+        rows += [(f"{what}: {kind}", percent(x), percent(longer[what][kind])) for kind, x in figures[what].items()]
     unigram = figures["unigram_nll"]["prose"]
     header = ("held out", "stored", f"{longer['training']['steps']:,} steps")
     return f"""## Would longer training help?
 
 The course asked for prose 50 % below the unigram model and for 90 % in chat on questions that the prompt answers; the
 stored model misses both. A run of {longer["training"]["steps"]:,} steps (same recipe, same seed,
-{longer["training"]["minutes"]} minutes; its weights are not kept) came to {_percent(1 - longer["nll"]["prose"] / unigram)}
-in prose and {_percent(longer["chat"]["one hop"])} in chat of one hop:
+{longer["training"]["minutes"]} minutes; its weights are not kept) came to {percent(1 - longer["nll"]["prose"] / unigram)}
+in prose and {percent(longer["chat"]["one hop"])} in chat of one hop:
 
-{_table(header, rows)}
+{table(header, rows)}
 
 """
 
@@ -130,44 +123,44 @@ def write_language_card(folder: Path, figures: dict) -> None:
     """Write `folder/README.md` for scout-, maverick- or behemoth-proxy from its measurements."""
     name = folder.name
     introduction, keeps = INTRODUCTIONS[name]
-    config = _config(folder)
+    config = read_config(folder)
     text, vision = config.text_config, config.vision_config
-    quality = _table(
+    quality = table(
         ("domain", "NLL, nats a token", "unigram", "below unigram by", "dense twin of scout-proxy"),
         [
             (
                 domain,
                 f"{nll:.2f}",
                 f"{figures['unigram_nll'][domain]:.2f}",
-                _percent(1 - nll / figures["unigram_nll"][domain]),
+                percent(1 - nll / figures["unigram_nll"][domain]),
                 _baseline(figures, "dense_twin_nll", domain),
             )
             for domain, nll in figures["nll"].items()
         ],
     )
-    skills = _table(
+    skills = table(
         ("asked", "exact answers, stop token included"),
-        [(f"chat: {kind}", _percent(share)) for kind, share in figures["chat"].items()]
-        + [(f"picture: {kind}", _percent(share)) for kind, share in figures["pictures"].items()],
+        [(f"chat: {kind}", percent(share)) for kind, share in figures["chat"].items()]
+        + [(f"picture: {kind}", percent(share)) for kind, share in figures["pictures"].items()],
     )
     one_needle = figures["recall"]["one needle, by length and depth"]
     depths = list(next(iter(one_needle.values())))
-    recall = _table(
+    recall = table(
         ("tokens", *(f"depth {depth}" for depth in depths)),
-        [(length, *(_percent(row[depth]) for depth in depths)) for length, row in one_needle.items()],
+        [(length, *(percent(row[depth]) for depth in depths)) for length, row in one_needle.items()],
     )
     harder = figures["recall"]["by length"]
     lengths = list(next(iter(harder.values())))
-    harder_recall = _table(
+    harder_recall = table(
         ("question", *(f"{length} tokens" for length in lengths)),
-        [(kind, *(_percent(row[length]) for length in lengths)) for kind, row in harder.items()],
+        [(kind, *(percent(row[length]) for length in lengths)) for kind, row in harder.items()],
     )
     walls = figures["recall"]["one needle in 256 tokens, by about where it begins"]
-    around_a_wall = _table(
+    around_a_wall = table(
         ("begins at about token", *walls),
-        [("right", *(_percent(share) for share in walls.values()))],
+        [("right", *(percent(share) for share in walls.values()))],
     )
-    routing = _table(
+    routing = table(
         (
             "expert layer",
             "load entropy",
@@ -182,7 +175,7 @@ def write_language_card(folder: Path, figures: dict) -> None:
             (
                 index,
                 f"{layer['load_entropy']:.3f}",
-                _percent(max(layer["load"])),
+                percent(max(layer["load"])),
                 layer["dead_experts"],
                 f"{layer['bits_about_domain']:.2f}",
                 f"{layer['null_about_domain'][0]:.4f}",
@@ -195,7 +188,7 @@ def write_language_card(folder: Path, figures: dict) -> None:
     fertility = ", ".join(f"{language} {tokens}" for language, tokens in figures["tokens_per_word"].items())
     card = f"""# {name}
 
-{introduction} {_parameters(folder):,} parameters.
+{introduction} {count_parameters(folder):,} parameters.
 
 **Keeps** {keeps}.
 
@@ -257,105 +250,18 @@ code of its own, sees only plain shapes on plain ground, and was trained with pi
 
 ## How it was made
 
-{_training(folder, f"python assets/recipes/train.py {name}", figures["provenance"])}
+{describe_training(folder, f"python assets/recipes/train.py {name}", figures["provenance"])}
 
 {LICENSE}
 """
     (folder / "README.md").write_text(card, encoding="utf-8")
 
 
-def write_small_card(folder: Path, kind: str, runs: dict, provenance: dict) -> None:
-    """Write `folder/README.md` for one of the three small models from what their logs say."""
-    about = {
-        "moe": "eight experts of which each token takes one, and a shared one, in every layer",
-        "dense-active": "dense blocks, with as many parameters as one token uses of small-moe",
-        "dense-total": "dense blocks, with as many parameters as all of small-moe",
-    }
-    quality = _table(
-        ("domain", *(f"small-{other}" for other in runs)),
-        [(domain, *(f"{run['nll'][domain]:.2f}" for run in runs.values())) for domain in runs[kind]["nll"]],
-    )
-    sizes = _table(
-        ("model", "parameters", "used by one token"),
-        [
-            (f"small-{other}", f"{run['total_parameters']:,}", f"{run['active_parameters']:,}")
-            for other, run in runs.items()
-        ],
-    )
-    steps = sorted(int(path.stem.removeprefix("step-")) for path in folder.glob("step-*.safetensors"))
-    kept = (
-        f"`step-00020.safetensors` and its like are the weights after {', '.join(f'{step:,}' for step in steps)} steps of "
-        "the same run, for notebook 05.\n\n"
-        if steps
-        else ""
-    )
-    text = _config(folder)
-    card = f"""# ablations/{folder.name}
-
-One of three small text-only models that differ in their feed-forward blocks alone: {about[kind]}.
-
-{sizes}
-
-Four layers, hidden {text.hidden_size}, {text.num_attention_heads} heads of {text.head_dim}, the tokenizer and the text of
-scout-proxy, rows of 128 tokens, tied embeddings. Held-out NLL in nats a token:
-
-{quality}
-
-{kept}It writes nothing sensible and answers no questions; it is for comparing training runs.
-
-{_training(folder, f"python assets/recipes/train.py ablations/{folder.name}", provenance)}
-
-{LICENSE}
-"""
-    (folder / "README.md").write_text(card, encoding="utf-8")
-
-
-def write_ablation_card(folder: Path, figures: dict) -> None:
-    """Write `folder/README.md` for one ablation from its measurements."""
-    kind, _, seed = folder.name.rpartition("-")
-    text = _config(folder)
-    alone, crowd = figures["alone"], figures["six look-alikes"]
-    by_distance = _table(
-        ("distance in words", "right, no other fact", "right, six look-alikes"),
-        [(d, _percent(share), _percent(crowd["by_distance"][d])) for d, share in alone["by_distance"].items()],
-    )
-    by_length = _table(
-        ("row length, fact at its start", "right, no other fact", "right, six look-alikes"),
-        [(n, _percent(share), _percent(crowd["by_length"][n])) for n, share in alone["by_length"].items()],
-    )
-    card = f"""# ablations/{folder.name}
-
-A text-only Llama 4 of {_parameters(folder):,} parameters for notebook 07: {ABLATION_LAYERS[kind]}. The ablations differ
-in their attention layers alone; data, schedule and size are the same, the seed is {seed}.
-
-Four layers, hidden {text.hidden_size}, {text.num_attention_heads} heads of {text.head_dim}, {text.num_local_experts}
-experts of width {text.intermediate_size}, chunk and floor_scale {text.attention_chunk_size}, one token a word
-({text.vocab_size} words). Trained on rows of 64, then 128 tokens of the recall world of `llama4lab.recall`.
-
-Rows of 128 words, the question at the end. Look-alikes are other facts in the same row; chance among all values is
-1 in 32, among the values of a row with six look-alikes 1 in 7:
-
-{by_distance}
-
-The fact at the start of longer and longer rows (trained to 128 words):
-
-{by_length}
-
-It knows {text.vocab_size} words and one game, and can do nothing else. Whether it can tell facts apart across a chunk
-wall is what the last column says.
-
-{_training(folder, f"python assets/recipes/train.py ablations/{folder.name}", figures["provenance"])}
-
-{LICENSE}
-"""
-    (folder / "README.md").write_text(card, encoding="utf-8")
-
-
-def _config(folder: Path):
+def read_config(folder: Path):
     with quiet_transformers():
         return AutoConfig.from_pretrained(folder)
 
 
-def _parameters(folder: Path) -> int:
+def count_parameters(folder: Path) -> int:
     with safe_open(folder / "model.safetensors", "pt") as tensors:
         return sum(int(np.prod(tensors.get_slice(name).get_shape())) for name in tensors.keys())

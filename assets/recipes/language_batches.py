@@ -11,10 +11,13 @@ import numpy as np
 import torch
 from transformers import PreTrainedTokenizerFast, ProcessorMixin
 
+import conversations
 import corpus
+import documentation
+import facts
 import pictures
 from tokenizer import train_tokenizer
-from trainer import Batch
+from trainer import Batch, weighted_nll
 
 ROW = 256  # tokens a row: the training length of the language proxies
 PROMPT_WEIGHT, ANSWER_WEIGHT = 0.3, 2.0  # what a prompt states cannot be predicted; what it answers can
@@ -32,11 +35,11 @@ class Rows:
 
 def build_tokenizer() -> PreTrainedTokenizerFast:
     """The tokenizer, trained on a sample in which every domain has its part."""
-    text = corpus.prose_and_code(held_out=False)
+    text = documentation.prose_and_code(held_out=False)
     rng = random.Random(0)
     sample = rng.sample(text["prose"], 1500) + [code[:8000] for code in rng.sample(text["code"], 120)]
     sample += itertools.islice(corpus.languages(rng), 3000)
-    for conversation in itertools.islice(corpus.chat(rng, False), 6000):
+    for conversation in itertools.islice(conversations.chat(rng, False), 6000):
         sample += [message["content"] for message in conversation.messages]
     return train_tokenizer(sample)
 
@@ -60,7 +63,7 @@ def encode_recall(pieces: list[tuple[str, bool]], tokenizer: PreTrainedTokenizer
     return _spans(text, tokenizer, answers)
 
 
-def encode_chat(conversation: corpus.Conversation, tokenizer: PreTrainedTokenizerFast, picture_tokens: str = ""):
+def encode_chat(conversation: conversations.Conversation, tokenizer: PreTrainedTokenizerFast, picture_tokens: str = ""):
     """Token ids and weights of one conversation; the assistant's turns and their `<|eot|>` are what is learned."""
     text = tokenizer.apply_chat_template(conversation.messages, tools=conversation.tools, tokenize=False)
     if picture_tokens:
@@ -104,7 +107,7 @@ def build_rows(tokenizer: PreTrainedTokenizerFast, held_out: bool, rows: dict[st
     """Rows for every domain of MIX; `rows` says how many of each."""
     rng = random.Random(1 if held_out else 2)
     numbers = np.random.default_rng(3 if held_out else 4)
-    text = corpus.prose_and_code(held_out)
+    text = documentation.prose_and_code(held_out)
     filler = [line.strip() for document in text["prose"] for line in document.split(". ")]
     filler = sorted(
         {line.replace("\n", " ").rstrip(".") + "." for line in filler if 20 < len(line) < 80 and "  " not in line}
@@ -120,8 +123,8 @@ def build_rows(tokenizer: PreTrainedTokenizerFast, held_out: bool, rows: dict[st
         "code": _windows(text["code"], tokenizer, rows["code"], numbers),
         "languages": _pack(plain(corpus.languages(rng)), rows["languages"]),
         "arithmetic": _pack(plain(corpus.arithmetic(rng, held_out)), rows["arithmetic"]),
-        "recall": _pack((encode_recall(d, tokenizer) for d in corpus.recall(rng, filler)), rows["recall"]),
-        "chat": _pack((encode_chat(c, tokenizer) for c in corpus.chat(rng, held_out)), rows["chat"]),
+        "recall": _pack((encode_recall(d, tokenizer) for d in facts.recall(rng, filler)), rows["recall"]),
+        "chat": _pack((encode_chat(c, tokenizer) for c in conversations.chat(rng, held_out)), rows["chat"]),
     }
 
 
@@ -130,7 +133,10 @@ def load_or_build_rows(tokenizer: PreTrainedTokenizerFast, work: Path, scale: in
 
     The cache's name holds a hash of this recipe and of the interpreter, whose source is part of the corpus.
     """
-    recipe = b"".join(Path(module.__file__).read_bytes() for module in (corpus, sys.modules[__name__]))
+    recipe = b"".join(
+        Path(module.__file__).read_bytes()
+        for module in (conversations, corpus, documentation, facts, sys.modules[__name__])
+    )
     key = hashlib.sha256(recipe + sys.version.encode() + tokenizer.backend_tokenizer.to_str().encode()).hexdigest()[:12]
     path = work / f"rows-{scale}-{key}.npz"
     if not path.exists():
@@ -168,6 +174,20 @@ def text_batch(rows: dict[str, Rows], step: int, seed: int, batch: int, length: 
     )
 
 
+def held_out_nll(model, rows: dict, length: int = 256) -> dict[str, float]:
+    """Mean nats a token on the held-out rows of each domain, by the training weights."""
+    result = {}
+    with torch.no_grad():
+        for domain, held in rows.items():
+            batch = Batch(
+                torch.from_numpy(held.tokens[:, :length].astype("int64")),
+                torch.from_numpy(held.weights[:, :length].astype("float32")),
+            )
+            output = model(input_ids=batch.input_ids.to(model.device), use_cache=False)
+            result[domain] = round(weighted_nll(output.logits.cpu(), batch).item(), 4)
+    return result
+
+
 def picture_conversation(rng: random.Random):
     """A picture, a conversation of one to three questions about it, and the kinds of the questions in order."""
     image, questions = pictures.picture_with_questions(rng)
@@ -180,7 +200,7 @@ def picture_conversation(rng: random.Random):
             {"role": "user", "content": content},
             {"role": "assistant", "content": [{"type": "text", "text": answer}]},
         ]
-    return image, corpus.Conversation("picture", messages), [kind for kind, _, _ in chosen]
+    return image, conversations.Conversation("picture", messages), [kind for kind, _, _ in chosen]
 
 
 def one_tile_tokens(processor: ProcessorMixin) -> str:

@@ -13,7 +13,10 @@ from pathlib import Path
 
 import numpy as np
 
+import conversations
 import corpus
+import documentation
+import facts
 import language_batches as lb
 from llama4lab.assets import ASSETS, write_manifest
 
@@ -32,9 +35,9 @@ def corpus_record() -> dict:
 
     Generated domains have no end: their first 500 documents stand for them.
     """
-    record = {"python": corpus.python_build()}
+    record = {"python": documentation.python_build()}
     for split, held_out in (("train", False), ("held_out", True)):
-        text = corpus.prose_and_code(held_out)
+        text = documentation.prose_and_code(held_out)
         documents = {
             "prose": text["prose"],
             "code": text["code"],
@@ -42,9 +45,9 @@ def corpus_record() -> dict:
             "arithmetic": list(islice(corpus.arithmetic(random.Random(0), held_out), 500)),
             "recall": [
                 "".join(piece for piece, _ in pieces)
-                for pieces in islice(corpus.recall(random.Random(0), ["It rains."]), 500)
+                for pieces in islice(facts.recall(random.Random(0), ["It rains."]), 500)
             ],
-            "chat": [json.dumps(c.messages) for c in islice(corpus.chat(random.Random(0), held_out), 500)],
+            "chat": [json.dumps(c.messages) for c in islice(conversations.chat(random.Random(0), held_out), 500)],
         }
         record[split] = {
             domain: {
@@ -83,22 +86,22 @@ def needle_prompt(rng, tokenizer, filler: list[int], length: int, depth: float |
         filler: token ids of prose.
         depth: where the needed fact stands, 0 at the start and 1 right before the question; None for anywhere, as are
             the other facts.
-        kind: of `corpus.tell`; the question is the one that gives the kind its name.
+        kind: of `facts.tell`; the question is the one that gives the kind its name.
         count: facts, one of which is asked for.
     """
-    told = corpus.tell(rng, kind, count)
+    told = facts.tell(rng, kind, count)
     question, answer, needs = rng.choice(told.questions[:: len(told.questions) // count])
     ask = tokenizer(f"\n{question}", add_special_tokens=False)["input_ids"]
     reply = tokenizer(f" {answer}.", add_special_tokens=False)["input_ids"]
-    facts = [tokenizer(f" {statement} ", add_special_tokens=False)["input_ids"] for statement in told.statements]
-    room = length - 1 - len(ask) - len(reply) - sum(map(len, facts))
+    told_ids = [tokenizer(f" {statement} ", add_special_tokens=False)["input_ids"] for statement in told.statements]
+    room = length - 1 - len(ask) - len(reply) - sum(map(len, told_ids))
     start = rng.randrange(len(filler) - room)
     places = [
-        round(depth * room) if at in needs and depth is not None else rng.randrange(room) for at in range(len(facts))
+        round(depth * room) if at in needs and depth is not None else rng.randrange(room) for at in range(len(told_ids))
     ]
     ids, done = [tokenizer.bos_token_id], 0
-    for at in sorted(range(len(facts)), key=places.__getitem__):
-        ids += [*filler[start + done : start + places[at]], *facts[at]]
+    for at in sorted(range(len(told_ids)), key=places.__getitem__):
+        ids += [*filler[start + done : start + places[at]], *told_ids[at]]
         done = places[at]
     ids += [*filler[start + done : start + room], *ask, *reply]
     weights = np.zeros(len(ids))
@@ -108,7 +111,9 @@ def needle_prompt(rng, tokenizer, filler: list[int], length: int, depth: float |
 
 def held_out_prose(tokenizer) -> list[int]:
     """Token ids of all held-out prose, what needles are hidden in."""
-    return tokenizer("\n\n".join(corpus.prose_and_code(held_out=True)["prose"]), add_special_tokens=False)["input_ids"]
+    return tokenizer("\n\n".join(documentation.prose_and_code(held_out=True)["prose"]), add_special_tokens=False)[
+        "input_ids"
+    ]
 
 
 def needles(tokenizer, each: int = 8) -> list[dict]:

@@ -32,7 +32,7 @@ from proxies import (
     scout_config,
     small_config,
 )
-from trainer import Schedule, TrainingError, initialize, train, weighted_nll
+from trainer import Schedule, TrainingError, initialize, train
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -99,20 +99,6 @@ def keep_freed_memory() -> None:
             libc.mallopt(largest_number_of_mmaps, 0)
 
 
-def held_out_nll(model, rows: dict, length: int = 256) -> dict[str, float]:
-    """Mean nats a token on the held-out rows of each domain, by the training weights."""
-    result = {}
-    with torch.no_grad():
-        for domain, held in rows.items():
-            batch = language_batches.Batch(
-                torch.from_numpy(held.tokens[:, :length].astype("int64")),
-                torch.from_numpy(held.weights[:, :length].astype("float32")),
-            )
-            output = model(input_ids=batch.input_ids.to(model.device), use_cache=False)
-            result[domain] = round(weighted_nll(output.logits.cpu(), batch).item(), 4)
-    return result
-
-
 def save(model, processor, target: Path, work: Path) -> None:
     """Write the finished model in half precision, what prepares its inputs, and the log of its training."""
     # Parameter by parameter: the vision encoder's complex rotation table, which is not stored, would lose its
@@ -150,7 +136,7 @@ def train_language_model(name: str, target: Path, work: Path, steps: int, device
         work,
         device=device,
         seed=seed,
-        evaluate=partial(held_out_nll, rows=held),
+        evaluate=partial(language_batches.held_out_nll, rows=held),
     )
     model.generation_config = build_generation_config(config)
     save(model, processor, target, work)
@@ -171,7 +157,7 @@ def train_small(name: str, target: Path, work: Path, steps: int, device: str, se
         work,
         device=device,
         seed=seed,
-        evaluate=partial(held_out_nll, rows=held, length=128),
+        evaluate=partial(language_batches.held_out_nll, rows=held, length=128),
         evaluate_every=100,
         keep_at={step: partial(keep_weights, path=work / "kept" / f"step-{step:05d}.safetensors") for step in kept},
     )

@@ -9,7 +9,10 @@ import pytest
 import torch
 from transformers import AutoProcessor
 
+import conversations
 import corpus
+import documentation
+import facts
 import language_batches as lb
 import pictures
 from llama4lab.assets import ASSETS
@@ -21,7 +24,7 @@ def processor():
 
 
 def test_a_share_of_the_documents_is_held_out():
-    train_text, held_text = corpus.prose_and_code(held_out=False), corpus.prose_and_code(held_out=True)
+    train_text, held_text = documentation.prose_and_code(held_out=False), documentation.prose_and_code(held_out=True)
     for domain in ("prose", "code"):
         # How many documents there are depends on the Python that runs: the corpus is its own library.
         assert 0.01 < len(held_text[domain]) / len(train_text[domain]) < 0.2, domain
@@ -43,8 +46,8 @@ def test_held_out_sums_are_never_trained_on():
 def test_generated_documents_depend_on_the_seed_alone(kind):
     make = {
         "languages": corpus.languages,
-        "chat": lambda rng: corpus.chat(rng, False),
-        "recall": lambda rng: corpus.recall(rng, ["It rains."]),
+        "chat": lambda rng: conversations.chat(rng, False),
+        "recall": lambda rng: facts.recall(rng, ["It rains."]),
     }[kind]
     first, again, other = (list(itertools.islice(make(random.Random(seed)), 20)) for seed in (1, 1, 2))
     assert first == again != other
@@ -53,7 +56,7 @@ def test_generated_documents_depend_on_the_seed_alone(kind):
 @pytest.mark.parametrize("kind", ["one hop", "two hops", "other words"])
 def test_what_is_told_holds_what_is_asked(kind):
     for seed in range(30):
-        told = corpus.tell(random.Random(seed), kind, 3)
+        told = facts.tell(random.Random(seed), kind, 3)
         for _, answer, needs in told.questions:
             needed = " ".join(told.statements[at] for at in needs)
             assert answer in needed
@@ -62,12 +65,12 @@ def test_what_is_told_holds_what_is_asked(kind):
 def test_two_hops_need_both_statements_and_other_words_share_none():
     words = re.compile(r"\w+")
     for seed in range(30):
-        told = corpus.tell(random.Random(seed), "two hops", 3)
+        told = facts.tell(random.Random(seed), "two hops", 3)
         question, color, needs = told.questions[0]
         first, second = (told.statements[at] for at in needs)
         assert question.split()[-2] in first and question.split()[-2] not in second
         assert color in second and color not in first
-        told = corpus.tell(random.Random(seed), "other words", 3)
+        told = facts.tell(random.Random(seed), "other words", 3)
         for question, person, needs in told.questions[::2]:
             fact = told.statements[needs[0]]
             assert fact.startswith(person)
@@ -75,7 +78,7 @@ def test_two_hops_need_both_statements_and_other_words_share_none():
 
 
 def test_recall_documents_ask_only_what_was_told():
-    for pieces in itertools.islice(corpus.recall(random.Random(3), ["It rains."]), 60):
+    for pieces in itertools.islice(facts.recall(random.Random(3), ["It rains."]), 60):
         told = ""
         for text, is_answer in pieces:
             if is_answer:
@@ -86,13 +89,13 @@ def test_recall_documents_ask_only_what_was_told():
 
 
 def test_conversations_come_in_every_kind_and_end_with_the_assistant():
-    found = {c.kind: c for c in itertools.islice(corpus.chat(random.Random(4), False), 600)}
+    found = {c.kind: c for c in itertools.islice(conversations.chat(random.Random(4), False), 600)}
     assert {"one hop", "two hops", "other words", "sums", "countries", "repeat", "name", "tool", "greeting"} < set(
         found
     )
     assert all(c.messages[-1]["role"] == "assistant" for c in found.values())
     roles = [message["role"] for message in found["tool"].messages]
-    assert roles == ["user", "assistant", "tool", "assistant"] and found["tool"].tools == [corpus.LOOK_UP]
+    assert roles == ["user", "assistant", "tool", "assistant"] and found["tool"].tools == [conversations.LOOK_UP]
 
 
 def test_tokenizer_is_rebuilt_byte_for_byte():
@@ -100,7 +103,7 @@ def test_tokenizer_is_rebuilt_byte_for_byte():
     built = lb.build_tokenizer().backend_tokenizer.to_str()
     stored = AutoProcessor.from_pretrained(ASSETS / "models" / "scout-proxy").tokenizer.backend_tokenizer.to_str()
     # Another Python carries another documentation, hence other merges; the form must still be the same.
-    if corpus.python_build() == recorded:
+    if documentation.python_build() == recorded:
         assert built == stored
     else:
         assert json.loads(built)["added_tokens"] == json.loads(stored)["added_tokens"]
@@ -133,7 +136,7 @@ def test_chat_template_writes_llama_4_format(processor):
 
 def test_chat_rows_learn_the_answers_and_their_stop_token(processor):
     messages = [{"role": "user", "content": "Where?"}, {"role": "assistant", "content": "Oslo."}]
-    ids, weights = lb.encode_chat(corpus.Conversation("one hop", messages), processor.tokenizer)
+    ids, weights = lb.encode_chat(conversations.Conversation("one hop", messages), processor.tokenizer)
     assert processor.tokenizer.decode(ids[weights == lb.ANSWER_WEIGHT]) == "Oslo.<|eot|>"
 
 

@@ -8,7 +8,9 @@ import pytest
 from PIL import Image
 from transformers import AutoProcessor
 
+import conversations
 import corpus
+import documentation
 import pictures
 import samples
 from llama4lab.assets import ASSETS
@@ -23,7 +25,7 @@ def tokenizer():
 
 def test_corpus_is_rebuilt_byte_for_byte():
     rebuilt = samples.corpus_record()
-    if corpus.python_build() == RECORD["python"]:
+    if documentation.python_build() == RECORD["python"]:
         assert rebuilt == RECORD
     else:  # another Python, or another build of it, carries another documentation; what does not come from it must be the same
         for split in ("train", "held_out"):
@@ -32,7 +34,7 @@ def test_corpus_is_rebuilt_byte_for_byte():
 
 
 def test_a_changed_corpus_is_noticed(monkeypatch):
-    monkeypatch.setattr(corpus, "PEOPLE", corpus.PEOPLE[::-1])
+    monkeypatch.setattr(conversations, "PEOPLE", conversations.PEOPLE[::-1])
     assert samples.corpus_record()["train"]["chat"] != RECORD["train"]["chat"]
 
 

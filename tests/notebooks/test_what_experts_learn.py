@@ -11,7 +11,7 @@ import torch
 from torch.testing import assert_close
 from transformers import AutoTokenizer
 
-import evaluate
+import routing_information
 import published_routing
 from llama4lab.checkpoints import MODELS, load_checkpoint
 from llama4lab.explore import explore_experts, in_context
@@ -46,7 +46,7 @@ def test_mutual_information_is_that_of_the_textbook_and_of_the_recipes(notebook)
     for labels in (domain, token_ids):
         found = notebook["mutual_information"](experts, labels)
         assert found == pytest.approx(information_by_hand(experts, labels), abs=1e-12)
-        assert found == pytest.approx(evaluate.mutual_information(experts, labels), abs=1e-12)
+        assert found == pytest.approx(routing_information.mutual_information(experts, labels), abs=1e-12)
         table = notebook["joint_counts"](experts, labels)
         assert found == pytest.approx(published_routing.table_information(table), abs=1e-12)
 
