@@ -11,8 +11,8 @@ import torch
 from torch.testing import assert_close
 from transformers import AutoTokenizer
 
-import routing_information
 import published_routing
+import routing_information
 from llama4lab.checkpoints import MODELS, load_checkpoint
 from llama4lab.explore import explore_experts, in_context
 from llama4lab.routing import record_routing
