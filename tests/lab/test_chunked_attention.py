@@ -147,6 +147,7 @@ def test_positions_that_jump_ahead_are_no_packed_texts(pair):
     assert_close(ours, library, atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.filterwarnings("ignore:Dynamo does not know how to trace the builtin `sys._getframe:UserWarning")
 def test_a_compiled_model_runs_with_a_cache_and_is_refused_without(hybrid):
     compiled, ids = torch.compile(hybrid, backend="eager"), random_ids(1, 40)
     assert_close(compiled(input_ids=ids).logits, hybrid(input_ids=ids).logits, atol=1e-5, rtol=1e-5)

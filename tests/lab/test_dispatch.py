@@ -118,6 +118,7 @@ def process_group():
     torch.distributed.destroy_process_group()
 
 
+@pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")
 @pytest.mark.parametrize(
     "attach", [lambda model, folder: model, offloaded_to_disk, with_adapters_on_the_experts, with_sharded_experts]
 )

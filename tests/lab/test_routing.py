@@ -6,7 +6,6 @@ from torch.testing import assert_close
 from transformers.models.llama4.modeling_llama4 import Llama4Router
 
 from llama4lab.errors import CourseError
-from llama4lab.explore import explore_routing, routing_html
 from llama4lab.routing import expert_load, record_routing
 from tests.small_models import random_ids, small_model
 
@@ -53,46 +52,3 @@ def test_model_without_experts_is_refused():
 
 def test_expert_load():
     assert expert_load(torch.tensor([[0, 2], [2, 2]]), 4).tolist() == [0.25, 0.0, 0.75, 0.0]
-
-
-# ---- the explorer ----
-
-
-class LetterTokenizer:
-    """One token a letter, enough to stand in for a tokenizer."""
-
-    def __call__(self, text, return_tensors):
-        class Encoded:
-            input_ids = torch.tensor([[1] + [3 + ord(letter) % 40 for letter in text]])
-
-        return Encoded
-
-    def decode(self, ids):
-        return "<b>" if ids == [1] else chr(60 + ids[0])
-
-
-def test_explorer_follows_text_and_layer():
-    model = small_model()
-    field, layer, picture = explore_routing(LetterTokenizer(), model, "hello").children
-    assert [name for name, _ in layer.options] == ["layer 1", "layer 3"]
-    assert "Tokens: 6." in picture.value and "&lt;b&gt;" in picture.value and "<b>" not in picture.value
-    field.value = "hello world"
-    assert "Tokens: 12." in picture.value
-    first = picture.value
-    layer.value = 1
-    chosen = record_routing(model, LetterTokenizer()("hello world", return_tensors="pt").input_ids).chosen[:, 0]
-    assert not torch.equal(chosen[0], chosen[1])
-    assert picture.value != first
-    assert [int(part.split("<")[0]) for part in picture.value.split('font-size:75%">')[1:]] == chosen[1].tolist()
-
-
-def test_explorer_with_no_text_and_with_too_much():
-    model = small_model()
-    field, _, picture = explore_routing(LetterTokenizer(), model, "").children
-    assert "Tokens: 1." in picture.value
-    field.value = "x" * 300
-    assert "Tokens: 256." in picture.value and "Only the first 256 tokens" in picture.value
-
-
-def test_explorer_writes_no_html_of_the_reader():
-    assert "<script>" not in routing_html(["<script>"], [0], 4)

@@ -14,7 +14,6 @@ from transformers import AutoTokenizer
 import published_routing
 import routing_information
 from llama4lab.checkpoints import MODELS, load_checkpoint
-from llama4lab.explore import explore_experts, in_context
 from llama4lab.routing import record_routing
 from tests.small_models import random_block, random_hidden, random_ids, small_model
 
@@ -272,36 +271,3 @@ def test_a_pickle_that_would_run_code_is_refused(tmp_path):
     (tmp_path / "harmful.pkl").write_bytes(pickle.dumps([Harmful()]))
     with pytest.raises(pickle.UnpicklingError, match="print"):
         published_routing.read_counts(tmp_path / "harmful.pkl")
-
-
-# ---- the explorer ----
-
-
-class NumberTokenizer:
-    """Each id is its own text."""
-
-    def decode(self, ids):
-        return "".join(f" {n}" for n in ids)
-
-
-def test_places_in_context():
-    ids = torch.arange(20).view(2, 10)
-    taken = torch.zeros(2, 10, dtype=torch.bool)
-    taken[0, 0] = taken[0, 5] = taken[1, 9] = True
-    lines = in_context(NumberTokenizer(), ids, taken, around=2)
-    assert lines == ["[ 0] 1 2", " 3 4[ 5] 6 7", " 17 18[ 19]"]
-    assert in_context(NumberTokenizer(), ids, taken, count=2, around=0) == ["[ 0]", "[ 19]"]
-    assert in_context(NumberTokenizer(), ids, torch.zeros_like(taken)) == []
-
-
-def test_the_explorer_follows_layer_and_expert():
-    texts = {"<one>": torch.arange(10).view(2, 5), "two": torch.arange(10, 20).view(2, 5)}
-    chosen = np.stack([np.arange(20) // 10, np.arange(20) % 2])
-    layer, expert, picture = explore_experts(NumberTokenizer(), texts, [1, 3], chosen, 2).children
-    assert "&lt;one&gt; 2.00, two 0.00" in picture.value and "<one>" not in picture.value
-    expert.value = 1
-    assert "&lt;one&gt; 0.00, two 2.00" in picture.value
-    layer.value = 1
-    assert "&lt;one&gt; 1.00, two 1.00" in picture.value
-    expert.value = 7
-    assert expert.value == 1
