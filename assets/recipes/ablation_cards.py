@@ -6,9 +6,15 @@ from cards import LICENSE, count_parameters, describe_training, percent, read_co
 
 ABLATION_LAYERS = {
     "hybrid": "three chunked RoPE layers, then one global NoPE layer: Llama 4's pattern",
+    "grown-hybrid": "Llama 4's pattern, begun as four chunked RoPE layers of which the last was opened",
     "chunk-only": "four chunked RoPE layers, no global one",
     "rope": "four global RoPE layers",
     "nope": "four global NoPE layers",
+}
+
+TRAINED = {
+    "grown-hybrid": "Begun with the weights of chunk-only of the same seed, then trained on rows of 128 tokens, with question after "
+    "question,"
 }
 
 
@@ -74,11 +80,11 @@ def write_ablation_card(folder: Path, figures: dict) -> None:
     card = f"""# ablations/{folder.name}
 
 A text-only Llama 4 of {count_parameters(folder):,} parameters for notebook 09: {ABLATION_LAYERS[kind]}. The ablations differ
-in their attention layers alone; data, schedule and size are the same, the seed is {seed}.
+in their attention layers alone, the grown hybrids in their training too; the seed is {seed}.
 
 Four layers, hidden {text.hidden_size}, {text.num_attention_heads} heads of {text.head_dim}, {text.num_local_experts}
 experts of width {text.intermediate_size}, chunk and floor_scale {text.attention_chunk_size}, one token a word
-({text.vocab_size} words). Trained on rows of 64, then 128 tokens of the recall world of `llama4lab.recall`.
+({text.vocab_size} words). {TRAINED.get(kind, "Trained on rows of 64, then 128 tokens")} of the recall world of `llama4lab.recall`.
 
 Rows of 128 words, the question at the end. Look-alikes are other facts in the same row; chance among all values is
 1 in 32, among the values of a row with six look-alikes 1 in 7:

@@ -158,11 +158,13 @@ def small_config(tokenizer: PreTrainedTokenizerFast, kind: str) -> Llama4TextCon
 
 
 def ablation_config(kind: str, vocabulary: int) -> Llama4TextConfig:
-    """Four small models that differ in their attention layers alone.
+    """Small models that differ in their attention layers alone.
 
-    hybrid: three chunked RoPE layers, then a global NoPE layer, as in Llama 4. chunk-only: all four chunked RoPE.
-    rope: all four RoPE and global. nope: all four NoPE and global.
+    hybrid: three chunked RoPE layers, then a global NoPE layer, as in Llama 4. grown-hybrid: the same, but its weights
+    began as chunk-only. chunk-only: all four chunked RoPE. rope: all four RoPE and global. nope: all four NoPE and
+    global.
     """
+    kind = kind.removeprefix("grown-")
     rope = {"hybrid": [1, 1, 1, 0], "chunk-only": [1, 1, 1, 1], "rope": [1, 1, 1, 1], "nope": [0, 0, 0, 0]}[kind]
     chunked = {"hybrid": rope, "chunk-only": rope, "rope": [0] * 4, "nope": [0] * 4}[kind]
     return Llama4TextConfig(

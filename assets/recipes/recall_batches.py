@@ -56,14 +56,52 @@ def training_row(
     return np.array(row[:length]), np.array(answers[:length])
 
 
+def matching_row(rng: np.random.Generator, length: int, table: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """One row that asks again and again: up to 15 facts early, then question after question, little filler between.
+
+    Finding some value is worth little here, since most rows hold many: the name must be matched.
+    """
+    facts = int(rng.integers(2, min(16, length // 5)))
+    names = rng.choice(len(NAMES), facts, replace=False) + NAME_0
+    values = rng.integers(len(VALUES), size=facts) + VALUE_0
+    filler, used, told = filler_run(rng, length, table), 0, 0
+    filler_share = 0.3 * rng.random()
+    row, answers = [BEGIN], [False]
+    while len(row) < length:
+        if rng.random() < filler_share:
+            run = int(rng.integers(1, 6))
+            row += filler[used : used + run].tolist()
+            answers += [False] * run
+            used += run
+        elif told < facts and (told < 2 or rng.random() < 0.6):
+            row += [int(names[told]), int(values[told])]
+            answers += [False, False]
+            told += 1
+        else:
+            fact = int(rng.integers(told))
+            row += [QUESTION, int(names[fact]), int(values[fact])]
+            answers += [False, False, True]
+    return np.array(row[:length]), np.array(answers[:length])
+
+
+def matching_batch(step: int, seed: int, batch: int, length: int, table: np.ndarray) -> Batch:
+    """`batch` rows of `matching_row`, `length` tokens each; an answer weighs twenty times a filler word."""
+    rng = np.random.default_rng((seed, step))
+    return _batch([matching_row(rng, length, table) for _ in range(batch)], filler_weight=0.05)
+
+
 def recall_batch(step: int, seed: int, batch: int, length: int, table: np.ndarray, far: float = 0.0) -> Batch:
     """`batch` rows of `length` tokens, a share `far` of them with far questions.
 
     An answer weighs ten times a filler word; what cannot be predicted weighs nothing.
     """
     rng = np.random.default_rng((seed, step))
-    rows = [training_row(rng, length, table, rng.random() < far) for _ in range(batch)]
+    return _batch([training_row(rng, length, table, rng.random() < far) for _ in range(batch)], filler_weight=0.1)
+
+
+def _batch(rows: list[tuple[np.ndarray, np.ndarray]], filler_weight: float) -> Batch:
+    """Rows of (token ids, mask of the answers) with weights: an answer 1, filler less, what cannot be predicted 0."""
     tokens = np.stack([row for row, _ in rows])
     answers = np.stack([mask for _, mask in rows])
-    weights = np.where(answers, 1.0, np.where(tokens >= FILLER_0, 0.1, 0.0))
+    weights = np.where(answers, 1.0, np.where(tokens >= FILLER_0, filler_weight, 0.0))
     return Batch(torch.from_numpy(tokens), torch.from_numpy(weights.astype(np.float32)))

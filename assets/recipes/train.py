@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from transformers import Llama4ForCausalLM, Llama4ForConditionalGeneration, logging
 
 import language_batches
@@ -36,7 +36,8 @@ from trainer import Schedule, TrainingError, initialize, train
 
 ROOT = Path(__file__).resolve().parents[2]
 
-ABLATIONS = ("chunk-only", "hybrid", "rope", "nope")
+ABLATIONS = ("chunk-only", "hybrid", "grown-hybrid", "rope", "nope")
+ABLATION_STEPS, GROWING_STEPS = 9000, 4000
 PICTURES_EVERY = 3  # steps
 
 
@@ -174,19 +175,44 @@ def keep_weights(model, path: Path) -> None:
     save_file({name: value for name, value in weights.items() if name not in tied}, path, metadata={"format": "pt"})
 
 
+def chunk_only_weights(seed: int, work: Path) -> dict[str, torch.Tensor]:
+    """The finished chunk-only model of this seed, from assets or, where it is only measured, from .work.
+
+    Raises:
+        TrainingError: it was not trained yet.
+    """
+    name = f"ablations/chunk-only-{seed}/model.safetensors"
+    for path in (ROOT / "assets" / "models" / name, work / "models" / name):
+        if path.exists():
+            return {key: value.float() for key, value in load_file(path).items()}
+    raise TrainingError(f"A grown hybrid begins as chunk-only: run train.py ablations/chunk-only-{seed} first.")
+
+
 def train_ablation(kind: str, target: Path, work: Path, steps: int, device: str, seed: int) -> None:
+    """One of ABLATIONS: rows of the recall world, near questions first.
+
+    A grown hybrid begins with the weights of a chunk-only model, which can match names within a chunk; then its last
+    layer is opened and it learns on rows that ask again and again. Trained from the start, a hybrid finds a fact
+    anywhere, but does not learn to tell facts apart.
+    """
     tokenizer = recall_batches.build_tokenizer()
     table = follower_table()
     model = Llama4ForCausalLM(ablation_config(kind, len(tokenizer)))
-    initialize(model, seed)
+    grows = kind == "grown-hybrid"
+    if grows:
+        model.load_state_dict(chunk_only_weights(seed, work.parents[1]))
+    else:
+        initialize(model, seed)
 
     def batches(step: int) -> list:
+        if grows:
+            return [recall_batches.matching_batch(step, seed, 8, 128, table)]
         # Short rows with near questions first: copying a fact begins with near ones, and it begins after a number of
         # steps more than after a number of tokens, hence the small batches.
         length, far = (64, 0.0) if step < steps // 2 else (128, 0.5)
         return [recall_batches.recall_batch(step, seed, 1024 // length, length, table, far)]
 
-    schedule = Schedule(steps=steps, learning_rate=3e-3, warmup=200, hold=0.75)
+    schedule = Schedule(steps=steps, learning_rate=2e-3 if grows else 3e-3, warmup=200, hold=0.75)
     distances = (6, 24, 48, 100)
     needles = {distance: needle_rows(64, 128, distance, seed=1, distractors=6) for distance in distances}
 
@@ -235,7 +261,14 @@ def main() -> None:
         steps = options.steps or BALANCE_STEPS
         train_small(kind, target, work, steps, options.device, int(seed), options.corpus_scale)
     elif family == "ablations" and kind in ABLATIONS and seed.isdigit():
-        train_ablation(kind, target, work, options.steps or 9000, options.device, int(seed))
+        train_ablation(
+            kind,
+            target,
+            work,
+            options.steps or (GROWING_STEPS if kind == "grown-hybrid" else ABLATION_STEPS),
+            options.device,
+            int(seed),
+        )
     else:
         raise TrainingError(f"There is no recipe for {options.name!r}; known are {', '.join(known_recipes())}.")
 

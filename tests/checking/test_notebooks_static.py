@@ -15,8 +15,8 @@ from tests.checking import rules_form, rules_links, rules_safety, rules_stored
 from tests.checking.numbers_in_prose import unexplained_numbers
 from tests.checking.stored_notebooks import NOTEBOOKS, ROOT, open_notebook
 
-MOST_CHECKOUT_BYTES = 80_000_000
-MOST_ASSETS_BYTES = 60_000_000
+MOST_CHECKOUT_BYTES = 100_000_000
+MOST_ASSETS_BYTES = 80_000_000
 
 RULES = (
     rules_stored.executed_in_order,
