@@ -74,6 +74,23 @@ def baselines(tokenizer, train: dict[str, lb.Rows], held: dict[str, lb.Rows]) ->
     return {"unigram_nll": unigram, "dense_twin_nll": dense}
 
 
+def evaluate_longer_training() -> None:
+    """Record what scout-proxy learns in more steps than its recipe has, and enter it in its card.
+
+    Of this run (`train.py scout-proxy --steps 6000 --out .work/models`) only the figures are kept.
+    """
+    finished = UNSTORED / "scout-proxy"
+    if not finished.exists():
+        sys.exit("There is no scout-proxy in .work/models; train it with --steps 6000 --out .work/models.")
+    processor, model = load_checkpoint(str(finished), dtype=torch.float32)
+    model.language_model.set_attn_implementation(training_attention.NAME)
+    _, held = lb.load_or_build_rows(processor.tokenizer, ROOT / ".work")
+    about = {"provenance": provenance(), "training": cards.training_figures(finished)}
+    samples.write_json(cards.LONGER_TRAINING, about | skills(model, processor, held))
+    stored = json.loads((MEASUREMENTS / "scout-proxy.json").read_text(encoding="utf-8"))
+    cards.write_language_card(ASSETS / "models" / "scout-proxy", stored)
+
+
 def evaluate_language_model(name: str) -> None:
     """Measure scout-, maverick- or behemoth-proxy and write its card."""
     processor, model = load_checkpoint(name)
@@ -177,7 +194,7 @@ def evaluate_attention_ablation(name: str) -> None:
 
 
 # Runs of which the course keeps what they showed, by the name that records it.
-RUNS = {"balance": record_balance, "dense-twin": evaluate_dense_twin}
+RUNS = {"balance": record_balance, "dense-twin": evaluate_dense_twin, "longer-training": evaluate_longer_training}
 
 
 def main() -> None:
@@ -185,7 +202,7 @@ def main() -> None:
     parser.add_argument(
         "names",
         nargs="*",
-        help="models, or balance or dense-twin for those runs; all models when none is given",
+        help="models, or balance, dense-twin or longer-training for those runs; all models when none is given",
     )
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()

@@ -144,7 +144,7 @@ def tell(rng: random.Random, kind: str, count: int) -> Told:
 
 
 def kind_and_count(rng: random.Random, most: int) -> tuple[str, int]:
-    kind = rng.choices(("one hop", "two hops", "other words"), (0.5, 0.27, 0.23))[0]
+    kind = rng.choices(("one hop", "two hops", "other words"), (0.6, 0.2, 0.2))[0]
     return kind, rng.randrange(1, most if kind == "one hop" else 4)
 
 
@@ -153,13 +153,13 @@ def recall(rng: random.Random, filler: list[str]) -> Iterator[list[tuple[str, bo
     while True:
         told = tell(rng, *kind_and_count(rng, most=7))
         waiting, known, pieces = rng.sample(range(len(told.statements)), len(told.statements)), set(), []
-        budget, times_asked = rng.choice((150, 300, 500, 700, 1200, 1800)), Counter()
+        budget, times_asked = rng.choice((150, 300, 500, 700)), Counter()
         while sum(len(text) for text, _ in pieces) < budget or waiting:
             dice = rng.random()
             can_be_asked = [
                 (question, answer)
                 for question, answer, needs in told.questions
-                if known.issuperset(needs) and times_asked[question] < 4
+                if known.issuperset(needs) and times_asked[question] < 3
             ]
             if waiting and dice < 0.45:
                 known.add(waiting[-1])

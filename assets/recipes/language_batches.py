@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
 from transformers import PreTrainedTokenizerFast, ProcessorMixin
 
 import conversations
@@ -20,9 +19,9 @@ import pictures
 from tokenizer import train_tokenizer
 from trainer import Batch, weighted_nll
 
-ROW = 512  # tokens a row: the training length of the language proxies
+ROW = 256  # tokens a row: the training length of the language proxies
 PROMPT_WEIGHT, ANSWER_WEIGHT = 0.3, 2.0  # what a prompt states cannot be predicted; what it answers can
-MIX = {"prose": 0.24, "code": 0.14, "languages": 0.07, "arithmetic": 0.08, "recall": 0.19, "chat": 0.28}
+MIX = {"prose": 0.27, "code": 0.17, "languages": 0.10, "arithmetic": 0.06, "recall": 0.19, "chat": 0.21}
 ASSISTANT = "<|header_start|>assistant<|header_end|>\n\n"
 
 
@@ -35,20 +34,13 @@ class Rows:
 
 
 def build_tokenizer() -> PreTrainedTokenizerFast:
-    """The tokenizer, trained on a sample in which every domain has its part.
-
-    Words of the facts are in it often, with and without a space before them: a chat's answer begins with its word, and
-    a word in several pieces would have to be spelled.
-    """
+    """The tokenizer, trained on a sample in which every domain has its part."""
     text = documentation.prose_and_code(held_out=False)
     rng = random.Random(0)
     sample = rng.sample(text["prose"], 1500) + [code[:8000] for code in rng.sample(text["code"], 120)]
     sample += itertools.islice(corpus.languages(rng), 3000)
     for conversation in itertools.islice(conversations.chat(rng, False), 6000):
         sample += [message["content"] for message in conversation.messages]
-    for words in (facts.PEOPLE, facts.CITIES, facts.COUNTRY_OF.values(), facts.THINGS, facts.COLORS, facts.FRUIT):
-        sample += [text for word in words for text in (word, f" {word}")] * 300
-    sample += [f'"{argument}": ' for tool in conversations.TOOLS for argument in tool.arguments] * 300
     return train_tokenizer(sample)
 
 
@@ -148,9 +140,9 @@ def load_or_build_rows(tokenizer: PreTrainedTokenizerFast, work: Path, scale: in
     key = hashlib.sha256(recipe + sys.version.encode() + tokenizer.backend_tokenizer.to_str().encode()).hexdigest()[:12]
     path = work / f"rows-{scale}-{key}.npz"
     if not path.exists():
-        train = {domain: 12_000 // scale for domain in MIX} | {
-            "languages": 3000 // scale,
-            "arithmetic": 3000 // scale,
+        train = {domain: 16_000 // scale for domain in MIX} | {
+            "languages": 6000 // scale,
+            "arithmetic": 4000 // scale,
         }
         sets = {
             "train": build_rows(tokenizer, False, train),
@@ -196,77 +188,37 @@ def held_out_nll(model, rows: dict, length: int = 256) -> dict[str, float]:
     return result
 
 
-LAYOUTS = {"one tile": 0.5, "several tiles": 0.28, "two pictures": 0.22}
-
-
-@dataclass(frozen=True)
-class PictureConversation:
-    """A conversation about pictures, all of one grid of tiles.
-
-    Attributes:
-        images: one picture or two.
-        grid: rows and columns of the tiles of each.
-        conversation: one to three questions with their answers.
-        kinds: of the questions, in order.
-    """
-
-    images: list[Image.Image]
-    grid: tuple[int, int]
-    conversation: conversations.Conversation
-    kinds: list[str]
-
-
-def picture_conversation(rng: random.Random, layout: str, grid: tuple[int, int] = (1, 1)) -> PictureConversation:
-    """A conversation about new pictures; of two pictures each question says which one it means."""
-    which = ("first", "second") if layout == "two pictures" else ("",)
-    drawn = [pictures.picture_with_questions(rng, grid, name) for name in which]
-    questions = [question for _, asked in drawn for question in asked]
+def picture_conversation(rng: random.Random):
+    """A picture, a conversation of one to three questions about it, and the kinds of the questions in order."""
+    image, questions = pictures.picture_with_questions(rng)
     chosen = rng.sample(questions, min(len(questions), rng.randrange(1, 4)))
     messages = []
     for turn, (_, question, answer) in enumerate(chosen):
         text = {"type": "text", "text": question}
-        content = [{"type": "image"}] * len(drawn) + [text] if turn == 0 else [text]
+        content = [{"type": "image"}, text] if turn == 0 else [text]
         messages += [
             {"role": "user", "content": content},
             {"role": "assistant", "content": [{"type": "text", "text": answer}]},
         ]
-    conversation = conversations.Conversation("picture", messages)
-    return PictureConversation([image for image, _ in drawn], grid, conversation, [kind for kind, _, _ in chosen])
+    return image, conversations.Conversation("picture", messages), [kind for kind, _, _ in chosen]
 
 
-def picture_tokens(processor: ProcessorMixin, grid: tuple[int, int]) -> str:
-    """What the processor writes for `<|image|>`: the tiles row by row, then the whole picture in one tile."""
-    patches = "<|patch|>" * ((pictures.SIDE // processor.patch_size) ** 2 // processor.downsample_ratio)
-    tiles = ""
-    if grid != (1, 1):
-        row = "<|tile_x_separator|>".join([patches] * grid[1]) + "<|tile_y_separator|>"
-        tiles = row * grid[0]
-    return f"<|image_start|>{tiles}<|image|>{patches}<|image_end|>"
+def one_tile_tokens(processor: ProcessorMixin) -> str:
+    """What the processor writes for `<|image|>` when the picture is one tile."""
+    patches = (pictures.SIDE // processor.patch_size) ** 2 // processor.downsample_ratio
+    return "<|image_start|><|image|>" + "<|patch|>" * patches + "<|image_end|>"
 
 
-def encode_pictures(drawn: list[PictureConversation], processor: ProcessorMixin):
-    """Token ids and weights of each conversation, and the tiles of all pictures, `[tiles, 3, side, side]`."""
-    images = [image for one in drawn for image in one.images]
-    tiles = processor.image_processor(images, return_tensors="pt")["pixel_values"]
-    rows = [encode_chat(one.conversation, processor.tokenizer, picture_tokens(processor, one.grid)) for one in drawn]
-    return rows, tiles
-
-
-def picture_batch(processor: ProcessorMixin, step: int, seed: int, tokens_of_tiles: int, share: float) -> Batch:
-    """Drawn pictures with their conversations, all of one layout, padded on the right.
-
-    Args:
-        tokens_of_tiles: about as many patch tokens are in the batch, so that it takes as long whatever the layout.
-    """
+def picture_batch(processor: ProcessorMixin, step: int, seed: int, batch: int, share: float) -> Batch:
+    """`batch` drawn pictures with their conversations, padded on the right."""
     rng = random.Random(f"pictures-{seed}-{step}")
-    layout = rng.choices(list(LAYOUTS), list(LAYOUTS.values()))[0]
-    grid = rng.choice(pictures.GRIDS) if layout == "several tiles" else (1, 1)
-    each = picture_tokens(processor, grid).count("<|patch|>") * (2 if layout == "two pictures" else 1)
-    drawn = [picture_conversation(rng, layout, grid) for _ in range(tokens_of_tiles // each)]
-    rows, tiles = encode_pictures(drawn, processor)
+    drawn = [picture_conversation(rng) for _ in range(batch)]
+    tiles = processor.image_processor([image for image, _, _ in drawn], return_tensors="pt")["pixel_values"]
+    expanded = one_tile_tokens(processor)
+    rows = [encode_chat(conversation, processor.tokenizer, expanded) for _, conversation, _ in drawn]
     length = max(len(ids) for ids, _ in rows)
-    tokens = np.full((len(rows), length), processor.tokenizer.pad_token_id, dtype=np.int64)
-    weights = np.zeros((len(rows), length), dtype=np.float32)
+    tokens = np.full((batch, length), processor.tokenizer.pad_token_id, dtype=np.int64)
+    weights = np.zeros((batch, length), dtype=np.float32)
     for row, (ids, weight) in enumerate(rows):
         tokens[row, : len(ids)], weights[row, : len(ids)] = (
             ids,

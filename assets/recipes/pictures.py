@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from PIL import Image, ImageDraw
 
 SIDE = 48  # pixels; one tile of the proxy
-GRIDS = ((1, 2), (2, 1), (2, 2), (1, 3), (3, 1))  # rows and columns of pictures of several tiles
 SHAPES = ("circle", "square", "triangle", "cross")
 COLORS = {
     "red": (220, 30, 30),
@@ -32,16 +31,15 @@ class Drawn:
     corner: int
 
 
-def draw(shapes: list[Drawn], rng: random.Random, grid: tuple[int, int] = (1, 1)) -> Image.Image:
-    """An RGB picture of `grid` rows and columns of tiles, each shape in its corner, its size and place varied a little."""
-    width, height = grid[1] * SIDE, grid[0] * SIDE
-    scale = min(width, height) / SIDE
-    image = Image.new("RGB", (width, height), rng.choice(BACKGROUNDS))
+def draw(shapes: list[Drawn], rng: random.Random) -> Image.Image:
+    """An RGB picture of SIDE x SIDE pixels with each shape in its corner, its size and place varied a little."""
+    image = Image.new("RGB", (SIDE, SIDE), rng.choice(BACKGROUNDS))
     pen = ImageDraw.Draw(image)
+    half = SIDE // 2
     for drawn in shapes:
-        radius = round(scale * rng.randrange(7, 11))
-        x = (drawn.corner % 2) * width // 2 + width // 4 + round(scale * rng.randrange(-2, 3))
-        y = (drawn.corner // 2) * height // 2 + height // 4 + round(scale * rng.randrange(-2, 3))
+        radius = rng.randrange(7, 11)
+        x = (drawn.corner % 2) * half + half // 2 + rng.randrange(-2, 3)
+        y = (drawn.corner // 2) * half + half // 2 + rng.randrange(-2, 3)
         color = COLORS[drawn.color]
         if drawn.shape == "circle":
             pen.ellipse((x - radius, y - radius, x + radius, y + radius), fill=color)
@@ -56,26 +54,18 @@ def draw(shapes: list[Drawn], rng: random.Random, grid: tuple[int, int] = (1, 1)
     return image
 
 
-def picture_with_questions(
-    rng: random.Random, grid: tuple[int, int] = (1, 1), which: str = ""
-) -> tuple[Image.Image, list[tuple[str, str, str]]]:
-    """A picture and its questions: (kind, question, answer) with kind color, shape, count or position.
-
-    Args:
-        grid: rows and columns of tiles.
-        which: "first" or "second" where a prompt has two pictures; the questions then say which one they mean.
-    """
+def picture_with_questions(rng: random.Random) -> tuple[Image.Image, list[tuple[str, str, str]]]:
+    """A picture and its questions: (kind, question, answer) with kind color, shape, count or position."""
     corners = rng.sample(range(4), rng.randrange(1, 5))
     names = rng.sample([(shape, color) for shape in SHAPES for color in COLORS], len(corners))
     shapes = [Drawn(shape, color, corner) for (shape, color), corner in zip(names, corners, strict=True)]
-    image = draw(shapes, rng, grid)
-    where = f" in the {which} picture" if which else ""
-    questions = [("count", f"How many shapes are there{where}?", f"{COUNTS[len(shapes)]}.")]
+    image = draw(shapes, rng)
+    questions = [("count", "How many shapes are there?", f"{COUNTS[len(shapes)]}.")]
     for drawn in shapes:
         place = CORNERS[drawn.corner]
         questions += [
-            ("color", f"What color is the shape at the {place}{where}?", f"{drawn.color}."),
-            ("shape", f"What shape is at the {place}{where}?", f"{drawn.shape}."),
-            ("position", f"Where is the {drawn.color} {drawn.shape}{where}?", f"{place}."),
+            ("color", f"What color is the shape at the {place}?", f"{drawn.color}."),
+            ("shape", f"What shape is at the {place}?", f"{drawn.shape}."),
+            ("position", f"Where is the {drawn.color} {drawn.shape}?", f"{place}."),
         ]
     return image, questions

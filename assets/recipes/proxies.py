@@ -15,8 +15,7 @@ PATCH = 6  # pixels; 8 x 8 patches a tile, 16 tokens after the pixel shuffle
 
 
 def scout_config(tokenizer: PreTrainedTokenizerFast, **text_changes) -> Llama4Config:
-    """Scout with every key of the real configuration; chunk and floor_scale shrink together, 8192 to 128, so that
-    a conversation and a picture fit in one chunk, as in Scout.
+    """Scout with every key of the real configuration; chunk and floor_scale shrink together, 8192 to 64.
 
     `text_changes` replace or add keys of the text configuration.
     """
@@ -24,11 +23,11 @@ def scout_config(tokenizer: PreTrainedTokenizerFast, **text_changes) -> Llama4Co
     stop = [ids("<|end_of_text|>"), ids("<|eom|>"), ids("<|eot|>")]
     text = {
         "attention_bias": False,
-        "attention_chunk_size": 128,
+        "attention_chunk_size": 64,
         "attention_dropout": 0.0,
         "attn_scale": 0.1,
         "attn_temperature_tuning": True,
-        "floor_scale": 128,
+        "floor_scale": 64,
         "bos_token_id": ids("<|begin_of_text|>"),
         "eos_token_id": stop,
         "pad_token_id": ids("<|finetune_right_pad|>"),
@@ -56,7 +55,7 @@ def scout_config(tokenizer: PreTrainedTokenizerFast, **text_changes) -> Llama4Co
             "factor": 16.0,
             "low_freq_factor": 1.0,
             "high_freq_factor": 1.0,
-            "original_max_position_embeddings": 128,
+            "original_max_position_embeddings": 64,
         },
         "router_aux_loss_coef": 0.001,
         "router_jitter_noise": 0.0,
@@ -144,9 +143,6 @@ def small_config(tokenizer: PreTrainedTokenizerFast, kind: str) -> Llama4TextCon
     width = {"moe": 2, "dense-active": 2, "dense-total": 1 + SMALL_EXPERTS}[kind] * SMALL_WIDTH
     text = scout_config(
         tokenizer,
-        # At 128 the rows of these runs would have no wall.
-        attention_chunk_size=64,
-        floor_scale=64,
         hidden_size=48,
         num_attention_heads=2,
         num_key_value_heads=1,

@@ -35,7 +35,7 @@ def corpus_record() -> dict:
 
     Generated domains have no end: their first 500 documents stand for them.
     """
-    record = {"sources": documentation.sources()}
+    record = {"python": documentation.python_build()}
     for split, held_out in (("train", False), ("held_out", True)):
         text = documentation.prose_and_code(held_out)
         documents = {

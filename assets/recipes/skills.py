@@ -1,15 +1,14 @@
 """What a language model of the course can do: exact answers in chat, about pictures and about facts in prose."""
 
 import random
+from dataclasses import replace
 from functools import partial
 from itertools import islice
 
 import numpy as np
 import torch
 
-import conversations
 import language_batches as lb
-import pictures
 import samples
 from llama4lab.dispatch import sorted_dispatch
 
@@ -39,47 +38,35 @@ def exact_answers(model: torch.nn.Module, rows: list[tuple[np.ndarray, np.ndarra
     return verdicts
 
 
-def chat_accuracy(model, tokenizer, of_a_kind: int = 256) -> dict[str, float]:
-    """Exact answers in unseen conversations, by where the answers come from (`conversations.Conversation.kind`).
-
-    Of a conversation with a tool the call and the reading of its result count apart.
-    """
+def chat_accuracy(model, tokenizer, conversations: int = 256) -> dict[str, float]:
+    """Exact answers on unseen conversations, by where the answers come from (`conversations.Conversation.kind`)."""
     rng = random.Random(20_000)
     kinds: dict[str, list] = {}
-    for conversation in islice(conversations.chat(rng, held_out=True), of_a_kind * 40):
+    for conversation in islice(conversations.chat(rng, held_out=True), conversations * 6):
         rows = kinds.setdefault(conversation.kind, [])
-        if len(rows) < of_a_kind:
+        if len(rows) < conversations:
             rows.append(lb.encode_chat(conversation, tokenizer))
-    shares = {}
-    for kind, rows in sorted(kinds.items()):
-        verdicts = exact_answers(model, rows, tokenizer.pad_token_id)
-        if kind.startswith("tool"):
-            shares[f"{kind}: the call"] = float(np.mean(verdicts[::2]))
-            shares[f"{kind}: its result"] = float(np.mean(verdicts[1::2]))
-        else:
-            shares[kind] = float(np.mean(verdicts))
-    return shares
+    pad = tokenizer.pad_token_id
+    return {kind: float(np.mean(exact_answers(model, rows, pad))) for kind, rows in sorted(kinds.items())}
 
 
-def picture_accuracy(model, processor, conversations_each: int = 300) -> dict[str, float]:
-    """Exact answers about unseen pictures: by kind of question for one tile, and for several tiles and two pictures."""
+def picture_accuracy(model, processor, pictures: int = 400) -> dict[str, float]:
+    """Exact answers about unseen pictures, one question a picture, by kind of question."""
     rng = random.Random(30_000)
-    shares = {}
-    for layout in lb.LAYOUTS:
-        verdicts, kinds = [], []
-        grids = pictures.GRIDS if layout == "several tiles" else ((1, 1),)
-        for grid in grids:
-            drawn = [lb.picture_conversation(rng, layout, grid) for _ in range(conversations_each // len(grids))]
-            rows, tiles = lb.encode_pictures(drawn, processor)
-            verdicts += exact_answers(model, rows, processor.tokenizer.pad_token_id, pixel_values=tiles.to(model.dtype))
-            kinds += [kind for one in drawn for kind in one.kinds]
-        if layout == "one tile":
-            for kind in sorted(set(kinds)):
-                right = [verdict for verdict, other in zip(verdicts, kinds, strict=True) if other == kind]
-                shares[kind] = float(np.mean(right))
-        else:
-            shares[layout] = float(np.mean(verdicts))
-    return shares
+    images, rows, kinds = [], [], []
+    expanded = lb.one_tile_tokens(processor)
+    for _ in range(pictures):
+        image, conversation, asked = lb.picture_conversation(rng)
+        images.append(image)
+        first_turn = replace(conversation, messages=conversation.messages[:2])
+        rows.append(lb.encode_chat(first_turn, processor.tokenizer, expanded))
+        kinds.append(asked[0])
+    tiles = processor.image_processor(images, return_tensors="pt")["pixel_values"].to(model.dtype)
+    verdicts = exact_answers(model, rows, processor.tokenizer.pad_token_id, pixel_values=tiles)
+    return {
+        kind: float(np.mean([right for right, other in zip(verdicts, kinds, strict=True) if other == kind]))
+        for kind in sorted(set(kinds))
+    }
 
 
 def prompt_recall(model, tokenizer, filler: list[int], length: int, rows: int, **needle) -> float:

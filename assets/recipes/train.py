@@ -21,7 +21,6 @@ from transformers import Llama4ForCausalLM, Llama4ForConditionalGeneration, logg
 
 import language_batches
 import recall_batches
-from growing import closed, open_layers
 from llama4lab.recall import follower_table, needle_rows, recall_accuracy
 from proxies import (
     ablation_config,
@@ -39,13 +38,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 ABLATIONS = ("chunk-only", "hybrid", "grown-hybrid", "rope", "nope")
 ABLATION_STEPS, GROWING_STEPS = 9000, 4000
-PICTURES_EVERY = 2  # steps
-PICTURE_TOKENS = 768  # patch tokens of the pictures of a step
-# How the language models grow: share of the steps, rows and their length. Rows of one chunk come first, because copying
-# from the prompt appears sooner on short rows; while they last, all layers are chunked. Batches are small, because it
-# appears after a number of steps more than after a number of tokens: with 8,192 tokens a batch, chat of one hop was
-# right in 65 % after 33 M tokens, where the first generation was right in 78 % after 16 M.
-PHASES = ((0.3, 32, 128), (0.75, 16, 256), (1.0, 8, 512))
+PICTURES_EVERY = 3  # steps
 
 
 @dataclass(frozen=True)
@@ -58,10 +51,10 @@ class LanguageModel:
 
 
 LANGUAGE_MODELS = {
-    "scout-proxy": LanguageModel(scout_config, 9000),
-    "maverick-proxy": LanguageModel(maverick_config, 4000),
-    "behemoth-proxy": LanguageModel(behemoth_config, 4000),
-    "dense-twin": LanguageModel(dense_twin_config, 9000, pictures=False),
+    "scout-proxy": LanguageModel(scout_config, 4000),
+    "maverick-proxy": LanguageModel(maverick_config, 2000),
+    "behemoth-proxy": LanguageModel(behemoth_config, 2000),
+    "dense-twin": LanguageModel(dense_twin_config, 4000, pictures=False),
 }
 # Small models: the kind of their blocks and how their experts are balanced.
 SMALL_MODELS = {
@@ -126,25 +119,25 @@ def train_language_model(name: str, target: Path, work: Path, steps: int, device
     processor = build_processor(tokenizer)
     rows, held = language_batches.load_or_build_rows(tokenizer, work.parent, scale)
     config = LANGUAGE_MODELS[name].config(tokenizer)
-    model = Llama4ForConditionalGeneration(closed(config))
+    model = Llama4ForConditionalGeneration(config)
     initialize(model, seed)
 
     def batches(step: int) -> list:
-        batch, length = next(shape for until, *shape in PHASES if step < until * steps)
-        result = [language_batches.text_batch(rows, step, seed, batch, length)]
+        # Short rows first: copying from the prompt appears sooner on them.
+        batch, length = (32, 128) if step < steps * 5 // 16 else (16, 256)
+        found = [language_batches.text_batch(rows, step, seed, batch, length)]
         if LANGUAGE_MODELS[name].pictures and step % PICTURES_EVERY == 0:
-            result.append(language_batches.picture_batch(processor, step, seed, PICTURE_TOKENS, share=0.5))
-        return result
+            found.append(language_batches.picture_batch(processor, step, seed, batch=48, share=0.5))
+        return found
 
     model = train(
         model,
         batches,
-        Schedule(steps=steps, floor=0.02, half_precision=True),
+        Schedule(steps=steps, floor=0.02),
         work,
         device=device,
         seed=seed,
         evaluate=partial(language_batches.held_out_nll, rows=held),
-        change_at={round(PHASES[0][0] * steps): partial(open_layers, config=config)},
     )
     model.generation_config = build_generation_config(config)
     save(model, processor, target, work)

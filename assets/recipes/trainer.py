@@ -46,7 +46,6 @@ class Schedule:
     betas: tuple[float, float] = (0.9, 0.98)
     weight_decay: float = 0.01
     clip: float = 1.0
-    half_precision: bool = False  # multiply matrices in bfloat16; weights and optimizer stay in float32
     balance: str = "loss"  # or "bias" or "none"
     balance_weight: float = 0.01
 
@@ -114,7 +113,7 @@ def nll_of_hidden_states(hidden: torch.Tensor, head: torch.Tensor, batch: Batch)
     """
     hidden, targets = hidden[:, :-1].flatten(0, 1), batch.input_ids[:, 1:].flatten()
     weights = batch.weights[:, 1:].flatten()
-    total = torch.zeros((), device=hidden.device)
+    total = hidden.new_zeros(())
     for weight in weights[weights > 0].unique():
         of_weight = weights == weight
         total = total + weight * linear_cross_entropy(
@@ -136,7 +135,6 @@ def train(
     evaluate_every: int = 500,
     stop_after: int | None = None,
     keep_at: dict[int, Callable[[PreTrainedModel], None]] | None = None,
-    change_at: dict[int, Callable[[PreTrainedModel], None]] | None = None,
 ) -> PreTrainedModel:
     """Train `model` in place and return it; continues from `work/checkpoint` where one is.
 
@@ -146,7 +144,6 @@ def train(
         evaluate: held-out figures to log every `evaluate_every` steps.
         stop_after: leave off after this many steps of the schedule.
         keep_at: what to do with the model after some steps, for checkpoints that are meant to stay.
-        change_at: what to change in the model before some steps; a run that continues after one of them changes it first.
 
     Raises:
         TrainingError: unknown or absent device, a checkpoint that cannot be read, no room to save one.
@@ -180,27 +177,14 @@ def train(
     dispatch = sorted_dispatch(model) if has_experts else nullcontext()
     with dispatch, open(work / "log.jsonl", "a", encoding="utf-8") as log:
         for step in range(first, last):
-            for at, change in (change_at or {}).items():
-                if at == step or at < step == first:
-                    change(model)
             losses = []
             for batch in batches_of_step(step):
                 batch = batch.to(accelerator.device)
                 pictures = {} if batch.pixel_values is None else {"pixel_values": batch.pixel_values}
-                # Not for pictures: in the one run in bfloat16, shapes and places stayed at chance for 4,000 steps.
-                half = schedule.half_precision and batch.pixel_values is None
-                with torch.autocast(accelerator.device.type, torch.bfloat16, enabled=half):
-                    output = model(
-                        input_ids=batch.input_ids,
-                        use_cache=False,
-                        logits_to_keep=1,
-                        output_hidden_states=True,
-                        **pictures,
-                    )
-                hidden, head = output.hidden_states[-1], model.get_output_embeddings().weight
-                if half:
-                    hidden, head = hidden.bfloat16(), head.bfloat16()
-                loss = nll_of_hidden_states(hidden, head, batch)
+                output = model(
+                    input_ids=batch.input_ids, use_cache=False, logits_to_keep=1, output_hidden_states=True, **pictures
+                )
+                loss = nll_of_hidden_states(output.hidden_states[-1], model.get_output_embeddings().weight, batch)
                 losses.append(loss.item())
                 accelerator.backward(batch.share * (loss + balance.loss()))
                 tokens += batch.input_ids.numel()

@@ -7,17 +7,15 @@ import numpy as np
 import pytest
 import torch
 from torch.testing import assert_close
-from transformers import AutoProcessor, Llama4ForCausalLM, Llama4ForConditionalGeneration
+from transformers import Llama4ForCausalLM
 from transformers.models.mixtral.modeling_mixtral import load_balancing_loss_func
 
 import recall_batches
 import trainer
 import training_attention
 from balance import Balance, balance_loss
-from growing import closed, open_layers
-from llama4lab.assets import ASSETS
 from llama4lab.recall import VOCABULARY, follower_table
-from proxies import ablation_config, scout_config
+from proxies import ablation_config
 from trainer import Schedule, TrainingError, initialize, train
 
 
@@ -211,18 +209,3 @@ def test_a_full_disk_leaves_the_last_good_checkpoint(tmp_path, monkeypatch):
 def test_a_wrong_device_is_one_sentence(tmp_path, device, sentence):
     with pytest.raises(TrainingError, match=sentence):
         train(torch.nn.Linear(1, 1), lambda step: [], Schedule(steps=1), tmp_path, device=device)
-
-
-def test_a_model_that_grows_ends_as_the_one_that_its_configuration_describes():
-    tokenizer = AutoProcessor.from_pretrained(ASSETS / "models" / "scout-proxy").tokenizer
-    config = scout_config(tokenizer)
-    model = Llama4ForConditionalGeneration(closed(config)).eval()
-    assert [layer.self_attn.use_rope for layer in model.language_model.model.layers] == [True] * 4
-    open_layers(model, config)
-    opened = Llama4ForConditionalGeneration(config).eval()
-    opened.load_state_dict(model.state_dict())
-    ids = torch.from_numpy(np.random.default_rng(0).integers(0, 2000, (1, 300)))
-    with torch.no_grad():
-        logits = [one(input_ids=ids, use_cache=False).logits for one in (model, opened)]
-    torch.testing.assert_close(logits[0], logits[1], atol=0, rtol=0)
-    assert model.config.to_dict() == opened.config.to_dict()
