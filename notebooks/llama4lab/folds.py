@@ -8,14 +8,13 @@ import ast
 import re
 import sys
 from collections.abc import Callable
-from pathlib import Path
 
 import nbformat
 from nbformat.v4 import new_markdown_cell
 
+from llama4lab.course_notebooks import NOTEBOOKS
 from llama4lab.errors import CourseError
 
-NOTEBOOKS = Path(__file__).resolve().parents[1]
 FOLD_TAG = "folded-solution"
 GRADED = re.compile(r"\bgrade\(\s*[\"'](\d\d\.\d+)[\"']")
 

@@ -26,12 +26,10 @@ import inspect
 import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
+from llama4lab.course_notebooks import NOTEBOOKS
 from llama4lab.errors import CourseError
 from llama4lab.plain_answers import Array, Values, has_form, kind, plain, same, shown
-
-NOTEBOOKS = Path(__file__).resolve().parents[1]
 
 
 @dataclass(frozen=True)

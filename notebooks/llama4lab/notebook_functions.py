@@ -3,14 +3,12 @@
 import ast
 import symtable
 import warnings
-from pathlib import Path
 
 import torch
 import transformers
 
+from llama4lab.course_notebooks import NOTEBOOKS
 from llama4lab.store import read_notebook
-
-NOTEBOOKS = Path(__file__).resolve().parents[1]
 
 
 def source_of(cell_source: str, node: ast.stmt) -> str:

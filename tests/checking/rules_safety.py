@@ -9,6 +9,7 @@ from importlib.metadata import packages_distributions
 import yaml
 from IPython.core.inputtransformer2 import TransformerManager
 
+from llama4lab.installed_packages import canonical_name
 from tests.checking.stored_notebooks import ROOT, Notebook, texts_of_outputs
 
 FORBIDDEN_TEXT = {
@@ -89,7 +90,7 @@ def undeclared_imports(tree: ast.AST) -> list[str]:
     return [
         f"{name} is imported, but is not in environment.yml"
         for name in sorted(names - sys.stdlib_module_names - local_modules())
-        if not pinned_packages() & {normalized(package) for package in distributions().get(name, ())}
+        if not pinned_packages() & {canonical_name(package) for package in distributions().get(name, ())}
     ]
 
 
@@ -111,8 +112,4 @@ def distributions() -> dict[str, list[str]]:
 def pinned_packages() -> frozenset[str]:
     listed = yaml.safe_load((ROOT / "environment.yml").read_text(encoding="utf-8"))["dependencies"]
     pip = next(entry["pip"] for entry in listed if isinstance(entry, dict))
-    return frozenset(normalized(line.partition("==")[0]) for line in pip if not line.startswith("-"))
-
-
-def normalized(package: str) -> str:
-    return re.sub(r"[-_.]+", "-", package).lower()
+    return frozenset(canonical_name(line.partition("==")[0]) for line in pip if not line.startswith("-"))

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from llama4lab.course_notebooks import NOTEBOOKS
 from llama4lab.loopback_hub import serve_gated
 
-NOTEBOOKS = Path(__file__).resolve().parents[2] / "notebooks"
 SCOUT = "meta-llama/Llama-4-Scout-17B-16E-Instruct"
 # Put together here, so that no file of the course looks as if it held a token.
 PLANTED_TOKEN = "hf_" + "Planted0" * 4

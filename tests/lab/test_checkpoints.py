@@ -11,8 +11,8 @@ from transformers import Llama4ForCausalLM
 
 from llama4lab import assets, checkpoints
 from llama4lab.checkpoints import CheckpointError, known_proxies, load_checkpoint, resolve_checkpoint
+from llama4lab.course_notebooks import NOTEBOOKS
 
-NOTEBOOKS = Path(__file__).resolve().parents[2] / "notebooks"
 SCOUT = "meta-llama/Llama-4-Scout-17B-16E-Instruct"
 
 
