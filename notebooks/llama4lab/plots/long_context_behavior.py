@@ -50,7 +50,7 @@ def recall_by_distance(models: Mapping[str, Mapping], task: str = "alone") -> No
         ax.set_title("One fact: chunk-only falls off a cliff at the wall")
         alt = "Recall of a single fact by distance, every seed a line; a vertical line marks the chunk wall."
     else:
-        ax.set_title("One fact among seven: past the wall, no pattern knows whose value it was")
+        ax.set_title("Trained from the start, no pattern knows whose value it was past the wall")
         alt = "Recall among six look-alikes by distance, every seed a line; the wall and two chance levels are marked."
     show(fig, alt)
 
