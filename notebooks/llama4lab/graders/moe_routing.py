@@ -1,10 +1,10 @@
-"""Graders of notebook 02: scores, the block, gradients, routing along a text, cost."""
+"""Graders of notebook 02: scores, the nearest border, the block, cost."""
 
 from functools import partial
 
 import numpy as np
 import torch
-from torch.nn.functional import one_hot, silu
+from torch.nn.functional import normalize, one_hot, silu
 
 from llama4lab.grading import Exercise, Sign
 
@@ -53,7 +53,72 @@ EXERCISES[1] = Exercise(
     otherwise="The scores are the sigmoid of the largest logit in each row, 0 elsewhere.",
 )
 
-# ---- 2: the output of the block, `[tokens, hidden]` ----
+# ---- 2: the shortest way to the border of a token's wedge, `[hidden]` ----
+
+
+def switch(token, router_weight, rival=None, farthest=False):
+    """The shortest way to the border with a rival: the nearest one, or the one that `rival` picks from the logits."""
+    logits = router_weight @ token
+    winner = logits.argmax()
+    toward = router_weight - router_weight[winner]
+    gaps = logits[winner] - logits
+    distances = gaps / toward.norm(dim=1).clamp(min=1e-9)
+    distances[winner] = -1.0 if farthest else float("inf")
+    chosen = rival(logits) if rival else distances.argmax() if farthest else distances.argmin()
+    return gaps[chosen] / toward[chosen].pow(2).sum() * toward[chosen]
+
+
+def switch_along(token, router_weight, direction):
+    """To the border with the nearest rival, along another direction than the shortest."""
+    logits = router_weight @ token
+    winner = logits.argmax()
+    rival = ((token + 1.0001 * switch(token, router_weight)) @ router_weight.T).argmax()
+    way = direction(router_weight[rival], router_weight[winner])
+    return (logits[winner] - logits[rival]) / ((router_weight[rival] - router_weight[winner]) @ way) * way
+
+
+EXERCISES[2] = Exercise(
+    right=switch,
+    # In the second and the third case the runner-up's border is not the nearest.
+    cases=[(random_tensor(seed, 4), random_tensor(seed + 1, 5, 4)) for seed in (4, 34, 58)],
+    tolerance=1e-3,
+    mistakes={
+        "It goes to the runner-up by logit; another expert's border may be nearer, if its row differs more.": (
+            partial(switch, rival=lambda logits: logits.topk(2).indices[1])
+        ),
+        "It goes to the expert with the smallest logit; go to the border that is nearest.": (
+            partial(switch, rival=torch.argmin)
+        ),
+        "It goes to the border that is farthest away; take the nearest.": partial(switch, farthest=True),
+        "It points away from the border: add the rival's row minus the winner's, not the reverse.": (
+            lambda *arguments: -switch(*arguments)
+        ),
+        "It has the right direction and the wrong length: with d = rival_row - winner_row, the way is gap / (d · d) · d.": Sign(
+            lambda result, right, _: torch.cosine_similarity(torch.tensor(result), torch.tensor(right), dim=0) > 0.9999,
+            [
+                lambda *arguments: normalize(switch(*arguments), dim=0),
+                lambda token, router: switch(token, router) * switch(token, router).norm(),
+            ],
+        ),
+        "It goes half the way; at the border both logits are equal.": lambda *arguments: switch(*arguments) / 2,
+        "It goes twice the way, to the mirror image of the token; stop at the border.": (
+            lambda *arguments: 2 * switch(*arguments)
+        ),
+        "It follows the rival's row; the shortest way is along the difference of the two rows.": (
+            partial(switch_along, direction=lambda rival, winner: rival)
+        ),
+        "It backs off along the winner's row; the shortest way is along the difference of the two rows.": (
+            partial(switch_along, direction=lambda rival, winner: -winner)
+        ),
+        "This is the token after the move; return what is added to it.": (
+            lambda token, router: token + switch(token, router)
+        ),
+    },
+    returns="an arrow, as long as the token",
+    otherwise="It is gap / (d · d) · d for the rival whose border is nearest, with d = rival_row - winner_row.",
+)
+
+# ---- 3: the output of the block, `[tokens, hidden]` ----
 
 
 def moe(tokens, scores, gate_up_proj, down_proj, shared_expert, at=("input",), shared=True, swap=False):
@@ -81,7 +146,7 @@ CHANGES = {
     "Gate and up are swapped: silu goes to the first half of gate_up_proj.": {"swap": True},
 }
 
-EXERCISES[2] = Exercise(
+EXERCISES[3] = Exercise(
     right=moe,
     cases=[moe_inputs(10), moe_inputs(20)],
     tolerance=1e-3,
@@ -100,110 +165,14 @@ EXERCISES[2] = Exercise(
     otherwise="The output is shared_expert(x) + expert(s · x).",
 )
 
-# ---- 3: rows with a gradient, for 5 experts and tokens that chose 3, 1, 3 ----
-
-EXERCISES[3] = Exercise(
-    right={"sigmoid": {1, 3}, "softmax": {0, 1, 2, 3, 4}, "detached": set()},
-    mistakes={
-        "With top-1 and a sigmoid the logits that lost do not enter the output, so their rows get no gradient.": (
-            {"sigmoid": {0, 1, 2, 3, 4}}
-        ),
-        "These are the rows that lost; with a sigmoid the gradient goes to the rows that were chosen.": (
-            {"sigmoid": {0, 2, 4}}
-        ),
-        "Every logit is in the softmax's denominator, so the winner's score depends on all rows.": {"softmax": {1, 3}},
-        "Each answer is a set of row numbers, such as {0, 2} or set().": Sign(
-            lambda result, right, _: not all(isinstance(rows, list | set) for rows in result.values()),
-            {"sigmoid": 3, "softmax": {0, 1, 2, 3, 4}, "detached": set()},
-        ),
-        "It names a row that is not there; five experts have the rows 0 to 4.": Sign(
-            lambda result, right, _: not all(set(rows) <= set(range(5)) for rows in result.values()),
-            {"sigmoid": {1, 3}, "softmax": {1, 2, 3, 4, 5}, "detached": set()},
-        ),
-        "With a sigmoid exactly the rows of the experts that some token chose get a gradient.": Sign(
-            lambda result, right, _: set(result["sigmoid"]) != right["sigmoid"],
-            {"sigmoid": {3}, "softmax": {0, 1, 2, 3, 4}, "detached": set()},
-        ),
-        "A softmax over all experts gives every row a gradient.": Sign(
-            lambda result, right, _: set(result["softmax"]) != right["softmax"],
-            {"sigmoid": {1, 3}, "softmax": {1, 2}, "detached": set()},
-        ),
-        "A detached score is a constant to autograd, and the choice itself has no gradient: no row gets any.": Sign(
-            lambda result, right, _: len(result["detached"]) > 0,
-            {"sigmoid": {1, 3}, "softmax": {0, 1, 2, 3, 4}, "detached": {1, 3}},
-        ),
-    },
-)
-
-# ---- 4: the share of pairs of tokens, `distance` apart in a text, that have the same expert ----
-
-
-def share_at_distance(chosen, distance):
-    return (chosen[:, distance:] == chosen[:, :-distance]).float().mean().item()
-
-
-def share_up_to(chosen, distance):
-    equal = [(chosen[:, apart:] == chosen[:, :-apart]).flatten() for apart in range(1, distance + 1)]
-    return torch.cat(equal).float().mean()
-
-
-def drawn_experts(seed, experts, *shape):
-    return torch.from_numpy(np.random.default_rng(seed).integers(0, experts, shape))
-
-
-ONE_APART = "tokens `distance` apart have distance - 1 tokens between them: compare t with t + distance."
-
-EXERCISES[4] = Exercise(
-    right=share_at_distance,
-    cases=[(drawn_experts(32, 3, 4, 14), 3), (drawn_experts(31, 4, 3, 17), 1), (drawn_experts(31, 4, 3, 17), 5)],
-    mistakes={
-        "`roll` joins the end of each text to its start; compare only pairs that are both inside the text.": [
-            lambda chosen, distance: (chosen == chosen.roll(distance, dims=1)).float().mean(),
-            lambda chosen, distance: (chosen == chosen.roll(-distance, dims=1)).float().mean(),
-        ],
-        "It counts pairs across the border of two texts; cut along the last axis, not after flattening.": (
-            lambda chosen, distance: share_at_distance(chosen.reshape(1, -1), distance)
-        ),
-        "A text of n tokens has n - distance such pairs, not n: divide by the number of pairs.": (
-            lambda chosen, distance: (chosen[:, distance:] == chosen[:, :-distance]).sum() / chosen.numel()
-        ),
-        "This is the share of pairs whose experts differ; count those that are the same.": (
-            lambda chosen, distance: 1 - share_at_distance(chosen, distance)
-        ),
-        "This is the number of pairs; divide it by how many pairs there are.": (
-            lambda chosen, distance: (chosen[:, distance:] == chosen[:, :-distance]).sum().float()
-        ),
-        "This is a percentage; return a share between 0 and 1.": (
-            lambda chosen, distance: 100 * share_at_distance(chosen, distance)
-        ),
-        f"This is the share for one token further apart; {ONE_APART}": (
-            lambda chosen, distance: share_at_distance(chosen, distance + 1)
-        ),
-        f"This is the share for one token less apart; {ONE_APART}": (
-            lambda chosen, distance: share_at_distance(chosen, distance - 1)
-        ),
-        "It compares neighbors whatever the distance: it ignores `distance`.": (
-            lambda chosen, distance: share_at_distance(chosen, 1)
-        ),
-        "It counts all pairs up to this distance; only those exactly `distance` apart belong here.": share_up_to,
-        "It compares different texts; the tokens of a text are along the last axis.": (
-            lambda chosen, distance: share_at_distance(chosen.T, distance)
-        ),
-        "It asks whether the experts' numbers are close; experts are names, only equal ones count.": (
-            lambda chosen, distance: ((chosen[:, distance:] - chosen[:, :-distance]).abs() <= 1).float().mean()
-        ),
-        "It looks at the first text only.": lambda chosen, distance: share_at_distance(chosen[:1], distance),
-    },
-)
-
-# ---- 5: FLOPs of the block for one token, the router left out ----
+# ---- 4: FLOPs of the block for one token, the router left out ----
 
 
 def flops(hidden, width, experts_run, operations=2, matrices=3, shared=1):
     return float(operations * matrices * hidden * width * (experts_run + shared))
 
 
-EXERCISES[5] = Exercise(
+EXERCISES[4] = Exercise(
     right=flops,
     cases=[(5120, 8192, 1), (5120, 8192, 128), (6, 7, 3)],
     mistakes={

@@ -1,4 +1,4 @@
-"""Pictures of 02: which rows of the router learn, and where tokens go."""
+"""Pictures of 02: what a sigmoid makes of logits, the score before and after the expert, and what each part is worth."""
 
 from collections.abc import Mapping, Sequence
 
@@ -6,62 +6,137 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from llama4lab.figures import PALETTE, show
-from llama4lab.plots.marks import label_ends
+from llama4lab.plots.marks import GRAY, label_ends
 
 QUIET, LOUD = "#b0b0b0", PALETTE[1]
 
 
-def gradients(rows: Mapping[str, Sequence[float]]) -> None:
-    """Length of each router row's gradient, a panel for each gate; rows that get one are filled."""
-    fig, axes = plt.subplots(len(rows), 1, figsize=(6, 4.4), sharex=True, sharey=True)
-    for ax, (name, lengths) in zip(axes, rows.items(), strict=True):
-        ax.bar(range(len(lengths)), lengths, color=LOUD)
-        ax.set_title(f"{name}: {np.count_nonzero(lengths)} of {len(lengths)} rows")
-    ax.set_xticks(range(0, len(lengths), max(1, len(lengths) // 16)))
-    fig.supxlabel("row of the router")
-    fig.supylabel("length of the gradient, first block")
+def sigmoid(logits):
+    return 1 / (1 + np.exp(-np.asarray(logits, dtype=float)))
+
+
+def scores(winning: Sequence[float]) -> None:
+    """The sigmoid with each token's winning logit on it, and what becomes of a losing logit that is set to 0."""
+    fig, ax = plt.subplots(figsize=(6, 3.2))
+    curve = np.linspace(-4, 4, 81)
+    ax.plot(curve, sigmoid(curve), color=GRAY, linewidth=1.4)
+    names: dict[float, list[int]] = {}
+    for token, logit in enumerate(winning):
+        names.setdefault(logit, []).append(token)
+    for logit, tokens in names.items():
+        score = sigmoid(logit)
+        ax.plot(logit, score, "o", color=PALETTE[0])
+        words = "token " + " and ".join(map(str, tokens)) + f": {score:.3f}"
+        ax.annotate(words, (logit, score), (10, -12), textcoords="offset points", fontsize=8, color=PALETTE[0])
+    ax.plot(0, 0.5, "X", color=LOUD, markersize=10)
+    ax.annotate(
+        "a loser set to 0: score 0.5",
+        (0, 0.5),
+        (-14, 16),
+        textcoords="offset points",
+        ha="right",
+        fontsize=8,
+        color=LOUD,
+    )
+    ax.annotate("set to −∞: score 0", (-4, 0.012), (-3.9, 0.16), arrowprops={"arrowstyle": "->"}, fontsize=8)
+    ax.set(xlabel="logit", ylabel="score", ylim=(0, 1), title="A loser that is set to 0 comes back with half a vote")
+    alt = "The sigmoid from logit -4 to 4 with the four winners on it. A losing logit set to 0 gets 0.5, not 0."
+    show(fig, alt)
+
+
+def scaling(score: Sequence[float], on_input: Sequence[float], on_output: Sequence[float]) -> None:
+    """What the smallest expert returns for each score, before and after it."""
+    fig, ax = plt.subplots(figsize=(6, 3.2))
+    ax.plot(score, on_output, "--", color=GRAY)
+    ax.plot(score, on_input, "-", color=LOUD, linewidth=2.6)
+    middle = len(score) // 2
+    for values, color, away in ((on_output, "#444444", (-8, 6)), (on_input, LOUD, (8, -10))):
+        ax.plot(score[middle], values[middle], "o", color=color)
+        side = "right" if away[0] < 0 else "left"
+        ax.annotate(
+            f"{values[middle]:.3f}",
+            (score[middle], values[middle]),
+            away,
+            textcoords="offset points",
+            ha=side,
+            fontsize=9,
+            color=color,
+        )
+    ax.plot([0, 1], [0, on_input[-1]], "o", color="black", markersize=5, zorder=4)
+    ax.annotate("they agree", (1, on_input[-1]), (-8, 2), textcoords="offset points", ha="right", fontsize=8)
+    ax.annotate("they agree", (0, 0), (0.03, 0.2), arrowprops={"arrowstyle": "->"}, fontsize=8)
+    ax.text(0.38, 0.3, "score on the output", fontsize=8, color="#444444", ha="right")
+    ax.text(0.72, 0.29, "score on the input", fontsize=8, color=LOUD)
+    ax.set(xlabel="score", ylabel="output of the expert", xlim=(0, 1.02), ylim=(0, 0.8))
+    ax.set_title("Input and output scaling meet at the scores 0 and 1 only")
     show(
         fig,
-        "Length of the gradient of each router row of the first block, one panel a gate: sigmoid, softmax, detached.",
+        "Output of the smallest expert by score: straight when the output is scaled, sagging below it for the input.",
     )
 
 
-def neighbors(
-    here: Mapping[str, Sequence[float]], layers: Sequence[int], mixtral: Mapping[str, Sequence[float]]
-) -> None:
-    """How often neighbors share an expert, in units of chance, by layer: this model, and Mixtral as published, in gray."""
-    fig, (left, right) = plt.subplots(1, 2, figsize=(6, 3.6), sharey=True, width_ratios=(1.25, 1))
-    most = max(max(values) for values in (*here.values(), *mixtral.values()))
-    for ax, title in ((left, "This model"), (right, "Mixtral (published)")):
-        ax.set(title=title, xlabel="layer", ylim=(0, 1.1 * most))
-    for values, color in zip(here.values(), PALETTE, strict=False):
-        left.plot(layers, values, marker=".", color=color)
-    for values in mixtral.values():
-        right.plot((0, 15, 31), values, marker=".", color="#666666")
-    left.set_xticks(layers)
-    right.set_xticks((0, 15, 31))
-    ends = [(name, values[-1], color) for (name, values), color in zip(here.items(), PALETTE, strict=False)]
-    label_ends(left, ends, {"chance, dice": 1})
-    label_ends(right, [(name, values[-1], "#666666") for name, values in mixtral.items()], {"chance": 1})
-    left.set_ylabel("neighbors with one expert, in units of chance")
+def winning_logits(by_block: Sequence[Sequence[float]]) -> None:
+    """The logit with which each token won, one row of dots for each block; negative ones are filled in orange."""
+    fig, ax = plt.subplots(figsize=(6, 2.8))
+    for row, logits in enumerate(by_block):
+        values = np.sort(np.asarray(logits))
+        # Dots of one block are spread a little, in a fixed pattern, so that near ones can be told apart.
+        spread = row + 0.09 * (np.arange(len(values)) % 5 - 2)
+        for side, color in ((values < 0, LOUD), (values >= 0, QUIET)):
+            ax.plot(values[side], spread[side], "o", color=color, markersize=5, markeredgecolor="white", mew=0.4)
+    ax.axvline(0, color="black", linewidth=0.8)
+    for side, words in (("right", "score below ½ "), ("left", " score above ½")):
+        ax.text(0, -0.55, words, fontsize=8, ha=side, va="center", color=LOUD if side == "right" else GRAY)
+    ax.set_yticks(range(len(by_block)), [f"block {row}" for row in range(len(by_block))])
+    ax.set(ylim=(len(by_block) - 0.5, -0.8), xlabel="logit of the winner", ylabel="a dot for each token")
+    ax.grid(axis="y", visible=False)
+    ax.set_title("Token 3 is no oddity: many tokens win with a negative logit")
+    show(fig, "The logit with which each token won, one row of dots for each block; those left of 0 are orange.")
+
+
+def doubt(score: Sequence[float], ratio: Sequence[float]) -> None:
+    """How much smaller an expert's answer is when the score is on its input, for each token of trained blocks."""
+    fig, ax = plt.subplots(figsize=(6, 3.4))
+    ax.plot([0, 1], [0, 1], "--", color=GRAY, linewidth=1)
+    ax.axhline(1, color=GRAY, linewidth=1, linestyle=":")
+    ax.plot(score, ratio, "o", color=LOUD, markersize=4, alpha=0.75, markeredgewidth=0)
+    most = max(1.05, 1.08 * max(ratio))
+    ax.set(xlabel="score of the token", ylabel="size, score on input\n÷ score on output", xlim=(0, 1), ylim=(0, most))
+    label_ends(ax, [("the score\nonce more", 0.93, "#444444")], {"no difference": 1})
+    ax.set_title("On the way in, doubt counts twice")
     show(
-        fig,
-        "Share of neighbors with one expert, in units of chance, by layer: this model on six domains, Mixtral on three.",
+        fig, "For each token, the size of the input-scaled answer over the output-scaled one, near the line y = score."
     )
 
 
-def loads(shares: Mapping[int, Sequence[float]], ceiling: float) -> None:
-    """Share of tokens that each expert took, by layer; bars above what dice reach are filled in orange."""
-    fig, axes = plt.subplots(2, 2, figsize=(6, 4.2), sharex=True, sharey=True)
-    for ax, (layer, load) in zip(axes.flat, shares.items(), strict=True):
-        ax.bar(range(len(load)), load, color=[LOUD if share > ceiling else QUIET for share in load])
-        ax.set_title(f"Layer {layer}")
-        # Two levels so near each other are named once, at the right.
-        levels = {f"even: 1/{len(load)}": 1 / len(load), "dice, 95 %": ceiling}
-        label_ends(ax, [], levels if ax in axes[:, 1] else dict(zip(("", " "), levels.values(), strict=True)))
-    fig.supxlabel("expert")
-    fig.supylabel("share of tokens")
-    show(
-        fig,
-        "Share of the 960 tokens that each of 16 experts took, one panel a layer, with lines at 1/16 and at what dice reach.",
+def losses(nats: Mapping[str, float], guessing: float) -> None:
+    """Loss of the model with all parts of its blocks and without one, as bars, and what guessing costs."""
+    fig, ax = plt.subplots(figsize=(6, 2.4))
+    ax.barh(range(len(nats)), nats.values(), color=[QUIET, *[LOUD] * (len(nats) - 1)], height=0.62)
+    for place, value in enumerate(nats.values()):
+        ax.text(value - 0.08, place, f"{value:.2f}", va="center", ha="right", fontsize=9)
+    ax.axvline(guessing, color="black", linewidth=0.8, linestyle=":")
+    ax.text(guessing - 0.08, -0.72, "guessing", fontsize=8, ha="right", va="center")
+    ax.set_yticks(range(len(nats)), list(nats))
+    ax.set(ylim=(len(nats) - 0.5, -0.95), xlim=(0, 1.06 * guessing), xlabel="loss, nats a token", ylabel="blocks")
+    ax.grid(axis="y", visible=False)
+    ax.set_title("The trained model leans on both parts of its blocks")
+    show(fig, "Loss of the model as it is, without its routed experts and without its shared experts, beside guessing.")
+
+
+def work(gflop: Mapping[str, tuple[float, float]]) -> None:
+    """Computing for one token and layer: what the library's block runs, and what one routed and the shared expert need."""
+    fig, ax = plt.subplots(figsize=(6, 2.2))
+    for place, (run, needed) in enumerate(gflop.values()):
+        ax.barh(place, run, color=QUIET, height=0.6)
+        ax.barh(place, needed, color=LOUD, height=0.6)
+        ax.text(run + 0.3, place, f"{run:.2f}, {run / needed:.1f} times the orange part", va="center", fontsize=9)
+    ax.set_yticks(range(len(gflop)), list(gflop))
+    longest = max(run for run, _ in gflop.values())
+    ax.set(
+        ylim=(len(gflop) - 0.4, -0.6), xlim=(0, 1.75 * longest), xlabel="GFLOP for one token in one layer", ylabel=""
     )
+    ax.set_ylabel("model")
+    ax.grid(axis="y", visible=False)
+    ax.set_title("Orange: what a token needs. Gray: what the library runs")
+    show(fig, "Computing for a token in a layer: the library runs 8.5 times what Scout needs, 64.5 times for Maverick.")
