@@ -1,4 +1,4 @@
-"""The README and the map of notebook 00 say what is there: files, commands, limits, and the figure on top."""
+"""The README and the map of notebook 00 say what is there: files, commands, limits, the score and the routing."""
 
 import re
 from pathlib import Path
@@ -8,6 +8,7 @@ import yaml
 from PIL import Image
 
 import readme_figure
+from llama4lab.scoreboard import article_claims, score
 from llama4lab.store import read_notebook
 from tests.checking.nbval_rules import BUDGET
 from tests.checking.stored_notebooks import NOTEBOOKS, ROOT
@@ -53,7 +54,7 @@ def test_the_map_shows_the_notebooks_that_exist_and_no_others():
 
 def test_map_of_notebook_00_is_that_of_the_readme():
     cells = read_notebook(ROOT / "notebooks" / "00_start_here.ipynb").cells
-    text = next(cell.source for cell in cells if cell.source.startswith("## 9. The map"))
+    text = next(cell.source for cell in cells if re.match(r"## \d+\. The map", cell.source))
     here, there = map_rows(text), map_rows(README)
     assert here.keys() == there.keys()
     for number in here:
@@ -74,6 +75,10 @@ def load_course(monkeypatch):
     import course
 
     return course
+
+
+def test_the_score_that_the_readme_states_is_that_of_the_ledger():
+    assert score(article_claims()) in README
 
 
 def test_ci_runs_the_command_of_the_readme():
@@ -108,7 +113,7 @@ def test_license_is_apache_2():
         assert words in README
 
 
-# ---- the figure on top -------------------------------------------------------------------------------------
+# ---- the figure of routing -------------------------------------------------------------------------------------
 
 
 def same_routing(drawn: str, now: str) -> bool:
@@ -120,7 +125,7 @@ def same_routing(drawn: str, now: str) -> bool:
 
 
 def test_figure_of_the_readme_shows_the_routing_of_the_stored_proxy():
-    assert README.splitlines()[2].startswith("![") and readme_figure.PICTURE.name in README.splitlines()[2]
+    assert f"](assets/figures/{readme_figure.PICTURE.name})" in README
     with Image.open(readme_figure.PICTURE) as picture:
         drawn = picture.text["Description"]
     now = readme_figure.routing_as_text(*readme_figure.route_sentence())

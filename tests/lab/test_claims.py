@@ -12,13 +12,27 @@ from IPython.core.inputtransformer2 import TransformerManager
 
 from llama4lab.checkpoints import known_proxies
 from llama4lab.claims import EVIDENCE, LEDGER, ClaimError, agrees, check, read_ledger
+from llama4lab.scoreboard import OUTCOMES
 from llama4lab.store import read_notebook
 
 ROOT = Path(__file__).resolve().parents[2]
 CLAIMS = read_ledger()
 CHECKED = sorted(name for name, entry in CLAIMS.items() if entry["evidence"] != "published")
 PUBLISHED = sorted(CLAIMS.keys() - set(CHECKED))
-FIELDS = {"id", "claim", "by", "verdict", "evidence", "value", "model", "notebook", "source", "tolerance", "checked"}
+FIELDS = {
+    "id",
+    "claim",
+    "by",
+    "verdict",
+    "outcome",
+    "evidence",
+    "value",
+    "model",
+    "notebook",
+    "source",
+    "tolerance",
+    "checked",
+}
 ARTICLE_CLAIMS = 22
 
 
@@ -81,6 +95,12 @@ def test_ledger_is_sorted_and_whole():
     assert {entry["evidence"] for entry in CLAIMS.values()} == set(EVIDENCE)
     numbers = [int(found[1]) for name in names if (found := re.match(r"article-(\d\d)-", name))]
     assert numbers == list(range(1, ARTICLE_CLAIMS + 1))
+
+
+def test_claims_of_the_article_and_no_others_have_an_outcome():
+    judged = {name: entry["outcome"] for name, entry in CLAIMS.items() if "outcome" in entry}
+    assert judged.keys() == {name for name in CLAIMS if name.startswith("article-")}
+    assert set(judged.values()) == set(OUTCOMES)
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,9 @@
-"""Graders of notebook 00: active share, the chat template by hand, stop tokens."""
+"""Graders of notebook 00: active share, the chat template by hand, stop tokens, words from a stream."""
 
 import re
+from collections.abc import Iterable
 from functools import partial
+from itertools import accumulate, pairwise
 
 from llama4lab.grading import Exercise, Sign
 
@@ -139,4 +141,92 @@ EXERCISES[3] = Exercise(
         ),
         "It keeps the first token only.": lambda tokens, stops: tokens[:1],
     },
+)
+
+# ---- 4: whole words as soon as they are certain, from a stream of tokens ----
+
+
+def words_as_they_come(tokens, decode):
+    arrived, sent = [], 0
+    for token in tokens:
+        arrived.append(token)
+        text = decode(arrived)
+        whole = text.rfind(" ")
+        if whole > sent:
+            yield text[sent:whole]
+            sent = whole
+    if arrived:
+        yield text[sent:]
+
+
+def decode_english(tokens):
+    pieces = (b"Hu", b"go", b" lives", b" in", b" L", b"is", b"bon", b".", b" Os", b"lo")
+    return b"".join(pieces[token] for token in tokens).decode()
+
+
+def decode_french(tokens):
+    """Characters of two bytes are cut in two, as a tokenizer of bytes may cut them."""
+    pieces = (b"Caf", b"\xc3", b"\xa9", b" ", b"\xc3\xa0", b" Gen", b"\xa8", b"ve", b" !")
+    return b"".join(pieces[token] for token in tokens).decode(errors="replace")
+
+
+def words_that_leave(answer, tokens, decode):
+    """Each piece with the number of tokens that had arrived when it left."""
+    arrived = 0
+
+    def stream():
+        nonlocal arrived
+        for token in tokens:
+            arrived += 1
+            yield token
+
+    pieces = answer(stream(), decode)
+    return [[arrived, piece] for piece in pieces] if isinstance(pieces, Iterable) else pieces
+
+
+def words_at_the_end(tokens, decode):
+    yield from words_as_they_come(decode(list(tokens)), "".join)
+
+
+def piece_for_each_token(tokens, decode):
+    arrived = []
+    for token in tokens:
+        sent = len(decode(arrived))
+        arrived.append(token)
+        yield decode(arrived)[sent:]
+
+
+def words_of_single_tokens(tokens, decode):
+    yield from words_as_they_come((decode([token]) for token in tokens), "".join)
+
+
+EXERCISES[4] = Exercise(
+    right=words_as_they_come,
+    run=words_that_leave,
+    returns="a generator of texts",
+    cases=[
+        ([0, 1, 2, 3, 4, 5, 6, 7], decode_english),
+        ([8, 9, 7], decode_english),
+        ([0, 1, 2, 3, 4, 5, 1, 6, 7, 8], decode_french),
+        ([0, 1, 2, 3, 1, 2, 5, 1, 6, 7], decode_french),
+        ([], decode_french),
+    ],
+    mistakes={
+        "It waits for the last token; give a word as soon as the next one begins.": words_at_the_end,
+        "It gives a piece for each token; hold a piece back until its word is whole.": [
+            piece_for_each_token,
+            lambda tokens, decode: (decode([token]) for token in tokens),
+        ],
+        "Each token is decoded alone, which breaks a character whose bytes come in two tokens.": words_of_single_tokens,
+        "The last word is missing; no token follows it, so give it when the stream ends.": (
+            lambda tokens, decode: (word for word, _ in pairwise(words_as_they_come(tokens, decode)))
+        ),
+        "Each piece repeats the text before it; give only what is new.": (
+            lambda tokens, decode: accumulate(words_as_they_come(tokens, decode))
+        ),
+        "The spaces are lost; all pieces joined are the text.": (
+            lambda tokens, decode: (word.strip() for word in words_as_they_come(tokens, decode))
+        ),
+    },
+    otherwise="A word leaves with the space before it when the next space arrives, and the last one when the stream ends.",
 )
