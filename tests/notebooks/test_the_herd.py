@@ -2,13 +2,16 @@
 
 import copy
 import math
+import re
 
 import pytest
 import torch
 from transformers import Llama4Config
 
 from llama4lab.checkpoints import load_checkpoint
+from llama4lab.course_notebooks import NOTEBOOKS
 from llama4lab.parameters import build_on_meta, count_active, count_by_part, real_config
+from llama4lab.store import read_notebook
 
 PATTERNS = {"scout": (1, 1, 0), "maverick": (1, 1, 2)}
 
@@ -185,3 +188,13 @@ def test_total_for_an_active_size_equals_a_model_of_that_size(notebook, top_k):
     found = notebook["total_for_active"](count_active(model) / 1e9, 2048, 8, 16, 8, 16, top_k, 1)
     # Norms and routers, left out there, are less than a thousandth.
     assert math.isclose(found, total / 1e9, rel_tol=1e-3)
+
+
+# ---- Check yourself ----
+
+
+def test_right_options_are_what_a_cell_computes():
+    cells = {cell.id: cell for cell in read_notebook(NOTEBOOKS / "01_the_herd.ipynb").cells}
+    right = re.findall(r"<summary>([^<]*)</summary>\s*\*\*Right", cells["n01-90"].source)
+    (printed,) = cells["n01-91"].outputs
+    assert [f"{number}: {option}" for number, option in enumerate(right, 1)] == printed.text.splitlines()

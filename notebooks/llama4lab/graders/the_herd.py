@@ -1,9 +1,10 @@
-"""Graders of notebook 01: attention, experts, active parameters, machines, and a Behemoth that fits its numbers."""
+"""Graders of notebook 01: attention, experts, active parameters, machines, a Behemoth that fits, a file without a label."""
 
 import copy
 import math
 from functools import partial
 
+from llama4lab.graders import unlabeled_file
 from llama4lab.grading import Case, Exercise, Sign
 from llama4lab.parameters import real_config
 
@@ -294,3 +295,5 @@ EXERCISES[5] = Exercise(
     },
     otherwise="The total should be between 1900 and 2000 billion: change intermediate_size, then scale by the layers.",
 )
+
+EXERCISES[6] = unlabeled_file.EXERCISE
