@@ -1,4 +1,4 @@
-"""Graders of notebook 04: balance loss by layer, bias, noise floors and capacity."""
+"""Graders of notebook 04: noise floors, balance loss by layer, bias."""
 
 from functools import partial
 
@@ -6,17 +6,62 @@ import numpy as np
 import torch
 from torch.nn.functional import one_hot
 
+from llama4lab.graders.balance_places import CAPACITY, SINKHORN
 from llama4lab.grading import Exercise, Sign
 from llama4lab.plain_answers import same
 
-EXERCISES = {}
+EXERCISES = {5: SINKHORN, 6: CAPACITY}
 
 
 def random_logits(seed: int, tokens: int = 40, experts: int = 5) -> torch.Tensor:
     return torch.from_numpy(np.random.default_rng(seed).normal(0, 1.5, (tokens, experts)))
 
 
-# ---- 1: the mean over layers of E * sum(f * P), for a list of `[tokens, experts]` ----
+# ---- 1: whether MaxVio is beyond what 95 % of dice routers stay below ----
+
+
+def max_violation(counts):
+    return counts.max() / counts.mean() - 1
+
+
+def dice_violation(counts, quantile):
+    tokens, experts = counts.sum(), len(counts)
+    draws = np.random.default_rng(5).multinomial(tokens, [1 / experts] * experts, size=3000)
+    return np.quantile(draws.max(axis=1) * experts / tokens - 1, quantile)
+
+
+def beyond_dice(counts, quantile=0.95):
+    return bool(max_violation(counts) > dice_violation(counts, quantile))
+
+
+EXERCISES[1] = Exercise(
+    right=beyond_dice,
+    cases=[  # few tokens, where a large MaxVio is luck; many, where a small one is not
+        (np.array([24, 12, 18, 14, 17, 13, 15, 16, 8, 20, 15, 17, 16, 19, 16, 16]),),  # MaxVio 0.5, 256 tokens
+        (np.array([11_000] + [9_857] * 7),),  # MaxVio 0.1, 80 thousand tokens
+        (np.array([40, 10, 10, 4]),),
+        (np.array([18, 14, 16, 16]),),
+    ],
+    mistakes={
+        "The wrong way round: True stands for beyond dice.": lambda counts: not beyond_dice(counts),
+        "It calls everything imbalance, even what dice do; compare with the 95th percentile of dice routers.": (
+            lambda counts: counts.max() > counts.mean()
+        ),
+        "It never finds an imbalance; does it compare MaxVio with MaxVio, and not with a load?": (
+            lambda counts: max_violation(counts) > 1000
+        ),
+        "256 tokens over 16 experts with MaxVio 0.5 are within what dice do; the bar is no fixed number.": (
+            lambda counts: max_violation(counts) > 0.3
+        ),
+        "80 thousand tokens with MaxVio 0.1 are far beyond dice; the bar must fall with the number of tokens.": (
+            lambda counts: max_violation(counts) > 0.6
+        ),
+        "Half of all dice routers are above this bar; take the 95th percentile.": partial(beyond_dice, quantile=0.5),
+    },
+    otherwise="The bar is the 95th percentile of MaxVio over dice routers with as many tokens and experts.",
+)
+
+# ---- 2: the mean over layers of E * sum(f * P), for a list of `[tokens, experts]` ----
 
 
 def counts(logits):
@@ -55,7 +100,7 @@ def loss_and_gradients(function, layers):
 
 FAVORITES = 2.0 * torch.eye(3, 5).double()  # each layer leans to an expert of its own
 
-EXERCISES[1] = Exercise(
+EXERCISES[2] = Exercise(
     right=mean_balance_loss,
     cases=[
         ([random_logits(seed) + FAVORITES[seed] for seed in range(3)],),
@@ -80,8 +125,10 @@ EXERCISES[1] = Exercise(
         "P must be the mean softmax probability; here the counts are in both places, and they have no gradient.": (
             lambda layers: by_layer(layers, probability=counts).mean()
         ),
-        "It looks at the first layer only.": lambda layers: mean_balance_loss(layers[:1]),
-        "It looks at the last layer only.": lambda layers: mean_balance_loss(layers[-1:]),
+        "It looks at one layer only.": [
+            lambda layers: mean_balance_loss(layers[:1]),
+            lambda layers: mean_balance_loss(layers[-1:]),
+        ],
         "P must come from a softmax of the logits; these are sigmoids, which do not sum to 1.": (
             lambda layers: by_layer(layers, probability=lambda logits: logits.sigmoid().mean(dim=0)).mean()
         ),
@@ -96,7 +143,7 @@ EXERCISES[1] = Exercise(
     otherwise="It is the mean over layers of E · Σ f · P.",
 )
 
-# ---- 2: chosen and score, both `[tokens]`, with a bias in the choice ----
+# ---- 3: chosen and score, both `[tokens]`, with a bias in the choice ----
 
 
 def own(logits, chosen):
@@ -122,7 +169,7 @@ def chooses(choose):
 
 BIASES = torch.tensor([0.5, -1.0, 2.0, 0.0, -0.5], dtype=torch.float64)
 
-EXERCISES[2] = Exercise(
+EXERCISES[3] = Exercise(
     right=biased_route,
     cases=[(random_logits(7), BIASES), (random_logits(8), -BIASES)],
     mistakes={
@@ -158,7 +205,7 @@ EXERCISES[2] = Exercise(
     otherwise="The chosen expert is the one with the largest logit plus bias.",
 )
 
-# ---- 3: the bias after a step, `[experts]` ----
+# ---- 4: the bias after a step, `[experts]` ----
 
 
 def next_bias(bias, counts, rate):
@@ -169,7 +216,7 @@ def away_from_share(counts):
     return counts.double().mean() - counts
 
 
-EXERCISES[3] = Exercise(
+EXERCISES[4] = Exercise(
     right=next_bias,
     cases=[
         (torch.tensor([0.1, 0.0, -0.2, 0.3], dtype=torch.float64), torch.tensor([10, 2, 3, 5]), 0.01),
@@ -180,120 +227,22 @@ EXERCISES[3] = Exercise(
             lambda b, n, r: b - r * away_from_share(n).sign()
         ),
         "The old bias is lost; add the notch to it.": lambda b, n, r: r * away_from_share(n).sign(),
-        "The step grows with the distance; it should be one notch, the sign times the rate.": (
-            lambda b, n, r: b + r * away_from_share(n)
-        ),
-        "The step grows with the distance from the share of tokens; it should be one notch, the sign times the rate.": (
-            lambda b, n, r: b + r * away_from_share(n) / n.sum()
-        ),
+        "The step grows with the distance; it should be one notch, the sign times the rate.": [
+            lambda b, n, r: b + r * away_from_share(n),
+            lambda b, n, r: b + r * away_from_share(n) / n.sum(),
+        ],
         "The rate is not used.": lambda b, n, r: b + away_from_share(n).sign(),
-        "The expert exactly at its share should keep its bias; here it moves up.": (
-            lambda b, n, r: b + r * torch.where(away_from_share(n) >= 0, 1.0, -1.0)
-        ),
-        "The expert exactly at its share should keep its bias; here it moves down.": (
-            lambda b, n, r: b + r * torch.where(away_from_share(n) > 0, 1.0, -1.0)
-        ),
+        "The expert exactly at its share should keep its bias; here it moves.": [
+            lambda b, n, r: b + r * torch.where(away_from_share(n) >= 0, 1.0, -1.0),
+            lambda b, n, r: b + r * torch.where(away_from_share(n) > 0, 1.0, -1.0),
+        ],
         "It compares tokens with the share 1/E; compare both as counts, or both as shares.": (
             lambda b, n, r: b + r * (1 / len(n) - n.double()).sign()
         ),
         "Only the busiest expert moves; each one below its share should rise.": (
             lambda b, n, r: b - r * one_hot(n.argmax(), len(n))
         ),
-        "It takes the even share to be 5 tokens; it is the mean of the counts.": (
-            lambda b, n, r: b + r * (5 - n).sign() * (1 if len(n) == 4 else 2)
-        ),
         "Every bias rises; those of the experts above the even share should fall.": lambda b, n, r: b + r,
     },
     otherwise="Each bias should rise by the rate below the even share, fall by it above, and stay at it.",
-)
-
-# ---- 4: whether MaxVio is beyond what 95 % of dice routers stay below ----
-
-
-def max_violation(counts):
-    return counts.max() / counts.mean() - 1
-
-
-def dice_violation(counts, quantile):
-    tokens, experts = counts.sum(), len(counts)
-    draws = np.random.default_rng(5).multinomial(tokens, [1 / experts] * experts, size=3000)
-    return np.quantile(draws.max(axis=1) * experts / tokens - 1, quantile)
-
-
-def beyond_dice(counts, quantile=0.95):
-    return bool(max_violation(counts) > dice_violation(counts, quantile))
-
-
-EXERCISES[4] = Exercise(
-    right=beyond_dice,
-    cases=[  # few tokens, where a large MaxVio is luck; many, where a small one is not
-        (np.array([24, 12, 18, 14, 17, 13, 15, 16, 8, 20, 15, 17, 16, 19, 16, 16]),),  # MaxVio 0.5, 256 tokens
-        (np.array([11_000] + [9_857] * 7),),  # MaxVio 0.1, 80 thousand tokens
-        (np.array([40, 10, 10, 4]),),
-        (np.array([18, 14, 16, 16]),),
-    ],
-    mistakes={
-        "The wrong way round: True stands for beyond dice.": lambda counts: not beyond_dice(counts),
-        "It calls everything imbalance, even what dice do; compare with the 95th percentile of dice routers.": (
-            lambda counts: counts.max() > counts.mean()
-        ),
-        "It never finds an imbalance; does it compare MaxVio with MaxVio, and not with a load?": (
-            lambda counts: max_violation(counts) > 1000
-        ),
-        "256 tokens over 16 experts with MaxVio 0.5 are within what dice do; the bar is no fixed number.": (
-            lambda counts: max_violation(counts) > 0.3
-        ),
-        "80 thousand tokens with MaxVio 0.1 are far beyond dice; the bar must fall with the number of tokens.": (
-            lambda counts: max_violation(counts) > 0.6
-        ),
-        "Half of all dice routers are above this bar; take the 95th percentile.": partial(beyond_dice, quantile=0.5),
-    },
-    otherwise="The bar is the 95th percentile of MaxVio over dice routers with as many tokens and experts.",
-)
-
-# ---- 5: which tokens are kept, booleans `[batch, seq]` ----
-
-
-def kept_tokens(chosen, experts, capacity):
-    place = one_hot(chosen, experts).cumsum(dim=1).gather(2, chosen[..., None])[..., 0]
-    return place <= capacity
-
-
-def drawn_choices(seed, experts, *shape):
-    return torch.from_numpy(np.random.default_rng(seed).integers(0, experts, shape))
-
-
-EXERCISES[5] = Exercise(
-    right=kept_tokens,
-    cases=[(drawn_choices(3, 3, 16, 20), 3, 5), (drawn_choices(4, 6, 2, 30), 6, 3)],
-    mistakes={
-        "These are the dropped tokens; return True for those that are kept.": (lambda c, e, k: ~kept_tokens(c, e, k)),
-        "One place too few: the token with number `capacity` still finds a place.": (
-            lambda c, e, k: kept_tokens(c, e, k - 1)
-        ),
-        "One place too many: `capacity` tokens find a place, not one more.": (lambda c, e, k: kept_tokens(c, e, k + 1)),
-        "It counts over the whole batch as one list; each row has its own places.": (
-            lambda c, e, k: kept_tokens(c.view(1, -1), e, k).view_as(c)
-        ),
-        "It counts down the batch, position by position; count along each row.": (
-            lambda c, e, k: kept_tokens(c.T, e, k).T
-        ),
-        "The last tokens of each expert are kept; first come, first served.": (
-            lambda c, e, k: kept_tokens(c.flip(1), e, k).flip(1)
-        ),
-        "It counts all tokens alike; each expert has its own places.": (
-            lambda c, e, k: (torch.arange(c.shape[1]) < k).expand(c.shape)
-        ),
-        "It counts all tokens alike, with room for all experts; each expert has its own places.": (
-            lambda c, e, k: (torch.arange(c.shape[1]) < k * e).expand(c.shape)
-        ),
-        "It keeps or drops an expert's tokens all together; those who came first keep their place.": (
-            lambda c, e, k: one_hot(c, e).sum(dim=1).gather(1, c) <= k
-        ),
-        "It keeps all tokens.": lambda c, e, k: torch.ones_like(c, dtype=torch.bool),
-        "These are numbers; return booleans, True for those that are kept.": (
-            lambda c, e, k: kept_tokens(c, e, k).long()
-        ),
-    },
-    otherwise="In each row the first `capacity` tokens of each expert should be kept, and no others.",
 )
