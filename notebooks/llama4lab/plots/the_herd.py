@@ -161,7 +161,7 @@ def reach(active: float, totals: tuple[float, float], scout: tuple[float, float]
         ax.plot([end], [1 + end * (16 / top_k - 1)], "|", color=color, markersize=14, markeredgewidth=2)
         ax.text(x, y, words, fontsize=8, color=color, ha=side, va="center")
     ax.plot([1 / 4], [1 + 15 / 4], "|", color=PALETTE[0], markersize=14, markeredgewidth=2)
-    ax.text(0.275, 4.65, "dense layers between,\nlike Maverick: too low", fontsize=8, color=PALETTE[0], va="center")
+    ax.text(0.275, 4.6, "Maverick's pattern:\ntoo low", fontsize=8, color=PALETTE[0], va="center")
     ax.plot(*scout, "o", color="black")
     ax.text(scout[0] + 0.02, scout[1] - 0.12, "Scout", fontsize=8, va="top")
     ax.set(
@@ -212,7 +212,7 @@ def stored_and_used(models: Mapping[str, tuple[float, float]], behemoth: tuple[f
     fig, ax = plt.subplots(figsize=(6, 3.4))
     ends = np.array([8, 4000])
     ax.plot(ends, ends, ":", color="#666666")
-    ax.text(520, 420, "dense: stored = used", fontsize=8, color="#444444", rotation=29, rotation_mode="anchor")
+    ax.text(130, 85, "a dense model\nuses all that it stores", fontsize=8, color="#444444", va="center")
     for (name, (used, stored)), color in zip(models.items(), PALETTE, strict=False):
         ax.plot([used], [stored], "o", color=color, markersize=9)
         ax.text(used * 1.13, stored, f"{name}: {stored:.0f}", fontsize=8, va="center")
