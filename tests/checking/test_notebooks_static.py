@@ -44,7 +44,6 @@ COUNTED = {
     unexplained_numbers: {"05": 5, "07": 7, "09": 3, "10": 1, "11": 1, "13": 2},
     rules_stored.long_lines: {
         "05": 8,
-        "06": 8,
         "07": 4,
         "09": 4,
         "10": 1,

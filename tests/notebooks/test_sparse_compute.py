@@ -15,7 +15,8 @@ import sparse_compute
 from llama4lab.parameters import real_config
 from tests.small_models import random_block, random_hidden
 
-WAYS = ("moe_sorted", "moe_lean")
+WAYS = ("moe_sorted", "moe_lean", "moe_grouped")
+COUNTED_WAYS = ("moe_sorted", "moe_lean")  # torch counts no operations of grouped_mm
 
 
 # ---- dispatch ----
@@ -64,8 +65,20 @@ def test_flops_are_those_of_the_formula(notebook):
     block, hidden = notebook["make_block"](16, hidden=32, width=48), notebook["random_hidden"](2, 5, hidden=32)
     one_expert, router = 6 * 32 * 48, 2 * 32 * 16
     assert notebook["count_flops"](partial(block, hidden)) == 10 * (17 * one_expert + router)
-    for way in WAYS:
+    for way in COUNTED_WAYS:
         assert notebook["count_flops"](partial(notebook[way], block, hidden)) == 10 * (2 * one_expert + router)
+
+
+def test_the_square_product_counts_its_own_operations(notebook):
+    product, flops = notebook["square_product"](8)
+    assert notebook["count_flops"](product) == flops
+    assert torch.equal(product(), torch.full((8, 8), 8.0))
+
+
+def test_a_race_is_run_again_until_it_reaches_the_bar(notebook):
+    results = iter([1, 2, 5, 9])
+    assert notebook["until"](lambda result: result > 4, lambda: next(results)) == 5
+    assert notebook["until"](lambda result: False, lambda: 7, tries=2) == 7
 
 
 def test_fastest_calls_alternates_and_keeps_the_fastest(notebook, monkeypatch):
@@ -121,12 +134,19 @@ def test_touched_by_batches_of_neighbors(notebook):
 
 def test_straggler_and_drops(notebook):
     load = np.array([0.4, 0.1, 0.2, 0.3])
+    assert notebook["device_loads"](load, np.array([0, 1, 1, 0])).tolist() == pytest.approx([1.4, 0.6])
     assert notebook["straggler"](load, np.array([0, 0, 1, 1])) == pytest.approx(1.0)
     assert notebook["straggler"](load, np.array([0, 1, 1, 0])) == pytest.approx(1.4)
     assert notebook["dropped"](load, 1.0) == pytest.approx(0.15 + 0.05)
     assert notebook["dropped"](load, 2.0) == 0
     assert notebook["load_of"]([1, 3]).tolist() == [0.25, 0.75]
     assert notebook["dice_straggler"](100_000) == pytest.approx(1, abs=0.01)
+
+
+def test_copies_share_the_load_of_their_expert(notebook):
+    load = np.array([0.6, 0.1, 0.3])
+    assert notebook["copied_straggler"](load, np.array([[0, 1], [0, 2]])) == pytest.approx(1.2)  # 0.4 and 0.6
+    assert notebook["copied_straggler"](load, np.array([[0, 1], [2, 2]])) == pytest.approx(1.4)  # 0.7 and 0.3
 
 
 # ---- recipes ----
@@ -145,6 +165,9 @@ def test_the_recording_is_of_these_functions_and_sizes(notebook):
             router = 2 * recorded["hidden"] * experts
             assert point["library_flops"] == int(tokens) * ((experts + 1) * per_token + router)
             assert point["sorted_flops"] == int(tokens) * (2 * per_token + router)
+            shares = notebook["peak_shares"](point, ("library", "plain", "lean", "grouped"))
+            assert 0 < shares["library"] < min(shares["plain"], shares["lean"], shares["grouped"]) < 1
+    assert tuple(map(int, recorded["slices"]["ms_by_rows"])) == sparse_compute.ROWS
 
 
 def test_the_recipe_measures_a_small_block(notebook, capsys):
@@ -153,7 +176,10 @@ def test_the_recipe_measures_a_small_block(notebook, capsys):
     assert list(points) == ["1", "8"]
     assert points["1"]["experts_touched"] == 1 <= points["8"]["experts_touched"] <= 4
     assert points["8"]["library_flops"] > points["8"]["sorted_flops"] > 0
-    assert min(points["8"][f"{way}_ms"] for way in ("library", "plain", "lean")) > 0
+    assert min(points["8"][f"{way}_ms"] for way in ("library", "plain", "lean", "grouped", "square")) > 0
+    slices = sparse_compute.measure_slices(small, 4, rows=(1, 8), rounds=1)
+    assert slices["flops_of_one_row"] == 4 * 2 * 320 * 2 * 16
+    assert min(slices["ms_by_rows"].values()) > 0
 
 
 def test_a_pickle_that_names_a_function_is_refused():

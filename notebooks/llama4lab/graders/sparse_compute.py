@@ -1,12 +1,10 @@
-"""Graders of notebook 06: dispatch, touched experts, memory-bound batches, placement."""
+"""Graders of notebook 06: dispatch, touched experts, memory-bound batches, and where experts go."""
 
-import json
 import math
 
-import numpy as np
 import torch
 
-from llama4lab.assets import ASSETS
+from llama4lab.graders.expert_placement import COPIES, PLACEMENT
 from llama4lab.grading import Exercise, Sign
 
 EXERCISES = {}
@@ -182,97 +180,7 @@ EXERCISES[3] = Exercise(
     otherwise="Set 2 · rows / bytes_per_weight equal to the balance, solve for rows, and multiply by the experts.",
 )
 
-# ---- 4: the device of each expert, integers `[experts]` ----
+# ---- 4 and 5: where experts go ----
 
-
-def straggler_factor(placed, load):
-    total = np.bincount(placed, weights=load)
-    return total.max() / total.mean()
-
-
-def place_experts(load, devices):
-    """Busiest expert first, each to the device with the least load that has room."""
-    return place_greedily(load, devices, np.argsort(-load, kind="stable"), len(load) // devices)
-
-
-def place_greedily(load, devices, order, places):
-    room, total, placed = np.full(devices, places), np.zeros(devices), np.zeros(len(load), dtype=int)
-    for expert in order:
-        placed[expert] = np.where(room > 0, total, np.inf).argmin()
-        room[placed[expert]] -= 1
-        total[placed[expert]] += load[expert]
-    return placed
-
-
-def deal(load, turn, descending=True):
-    """Experts in the order of their load, dealt out to the devices that `turn` names."""
-    placed = np.empty(len(load), dtype=int)
-    placed[np.argsort(-load if descending else load, kind="stable")] = np.resize(turn, len(load))
-    return placed
-
-
-def forth_and_back(load, devices):
-    return deal(load, [*range(devices), *reversed(range(devices))])
-
-
-def of_each_device(load, devices):
-    placed = place_experts(load, devices)
-    return [np.flatnonzero(placed == device).tolist() for device in range(devices)]
-
-
-def example_loads():
-    """Loads and numbers of devices: OLMoE's equal mix, and random ones with some experts several times as busy."""
-    counts = json.loads((ASSETS / "measurements" / "olmoe_loads.json").read_text(encoding="utf-8"))["counts"]
-    yield np.mean([np.array(layers["15"]) / sum(layers["15"]) for layers in counts.values()], axis=0), 8
-    rng = np.random.default_rng(5)
-    for experts, devices in ((16, 4), (128, 8)):
-        load = np.exp(rng.normal(0, 0.6, experts))
-        yield load / load.sum(), devices
-
-
-def held(result):
-    return np.bincount(result)
-
-
-def spreads_well(result, right, arguments):
-    load, devices = arguments
-    legal = min(result) >= 0 and max(result) < devices and len(set(held(result))) == 1
-    return legal and straggler_factor(result, load) <= 1.01 * straggler_factor(right, load)
-
-
-EXERCISES[4] = Exercise(
-    right=place_experts,
-    cases=list(example_loads()),
-    accepts=spreads_well,
-    mistakes={
-        "This is the contiguous placement, which does not look at the load.": (
-            lambda load, devices: np.arange(len(load)) // (len(load) // devices)
-        ),
-        "The busiest experts are all on one device: that is the worst placement; spread them.": (
-            lambda load, devices: deal(load, np.arange(devices).repeat(len(load) // devices))
-        ),
-        "Dealing the sorted experts out as 0 1 2 … 0 1 2 … favors one end: go forth and back, or look at the loads.": [
-            lambda load, devices: deal(load, range(devices)),
-            lambda load, devices: deal(load, range(devices), descending=False),
-        ],
-        "It deals the experts out by number and does not look at the load.": (
-            lambda load, devices: np.arange(len(load)) % devices
-        ),
-        "Forth and back is fair to the ends, but does not look at the loads so far; one busy expert spoils it.": (
-            forth_and_back
-        ),
-        "Return the device of each expert, `[experts]`, not the experts of each device.": of_each_device,
-        "It names a device that is not there; they count from 0.": Sign(
-            lambda result, right, case: not 0 <= min(result) <= max(result) < case[1],
-            lambda load, devices: place_experts(load, devices) + 1,
-        ),
-        "Memory is equal, so each device must hold equally many experts.": Sign(
-            lambda result, right, _: len(set(held(result))) > 1,
-            lambda load, devices: place_greedily(load, devices, np.argsort(-load), len(load)),
-        ),
-        "The straggler factor is larger than that of placing greedily; spread the busy experts.": Sign(
-            lambda result, right, _: True,
-            lambda load, devices: place_greedily(load, devices, range(len(load)), len(load) // devices),
-        ),
-    },
-)
+EXERCISES[4] = PLACEMENT
+EXERCISES[5] = COPIES
