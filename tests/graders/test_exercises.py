@@ -108,7 +108,7 @@ def shuffle_by_loop(domains, texts, rng):
         ("00.1", 0.214),
         ("01.2", [399, 17.2]),
         ("01.5", BEHEMOTH),
-        ("05.2", shuffle_by_loop),
+        ("05.3", shuffle_by_loop),
         ("11.1", 72),
         ("11.4", {"target_modules": LANGUAGE_ONLY, "target_parameters": EXPERTS[::-1], "r": 4}),
         (

@@ -2,7 +2,7 @@
 
 import json
 import pickle
-from itertools import product
+from itertools import combinations, product
 from math import log, log2
 
 import numpy as np
@@ -116,8 +116,16 @@ def test_frequent_and_shared_tokens(notebook):
 
 def test_favorite_share(notebook):
     token_ids, experts = np.array([4, 4, 4, 6, 6, 7]), np.array([1, 1, 0, 2, 2, 0])
-    assert notebook["favorite_share"](experts, token_ids, 2, 3) == (2, pytest.approx((2 / 3 + 1) / 2))
-    assert notebook["favorite_share"](experts, token_ids, 1, 1) == (1, 1.0)
+    assert notebook["favorite_share"](experts, token_ids, 2, 3) == pytest.approx((2 / 3 + 1) / 2)
+    assert notebook["favorite_share"](experts, token_ids, 1, 1) == 1.0
+
+
+def test_same_expert_share(notebook):
+    labels, experts = np.array([7, 7, 8, 8, 8]), np.array([0, 0, 1, 1, 0])
+    pairs = list(combinations(range(5), 2))
+    equal = [(a, b) for a, b in pairs if labels[a] == labels[b]]
+    shares = [np.mean([experts[a] == experts[b] for a, b in some]) for some in (equal, pairs)]
+    assert notebook["same_expert_share"](experts, labels) == pytest.approx(shares)
 
 
 def test_layer_bits_and_verdicts(notebook):
@@ -167,11 +175,6 @@ def test_guesses_right(notebook):
 def test_load_by_domain(notebook):
     load = notebook["load_by_domain"](np.array([0, 0, 1, 2]), np.array([0, 0, 0, 1]), 4)
     assert load.tolist() == [[pytest.approx(2 / 3), pytest.approx(1 / 3), 0, 0], [0, 0, 1, 0]]
-    assert notebook["distance_of_domains"](load) == pytest.approx(1.0)
-    assert notebook["distance_of_domains"](np.full((3, 4), 0.25)) == 0
-    half = np.array([[1.0, 0.0], [0.5, 0.5]])
-    assert notebook["distance_of_domains"](half) == pytest.approx(0.5)
-    assert published_routing.total_variation(half) == pytest.approx(0.5)
 
 
 # ---- saturation ----

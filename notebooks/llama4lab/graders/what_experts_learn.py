@@ -1,4 +1,4 @@
-"""Graders of notebook 05: conditional information, a null by texts, saturation, judging findings."""
+"""Graders of what experts learn: conditional information, neighbors, a null by texts, saturation, masked routers."""
 
 import numpy as np
 
@@ -80,7 +80,68 @@ EXERCISES[1] = Exercise(
     },
 )
 
-# ---- 2: domains `[tokens]`, shuffled among whole texts ----
+# ---- 2: the share of pairs of tokens, `distance` apart in a text, that have the same expert ----
+
+
+def share_at_distance(chosen, distance):
+    return (chosen[:, distance:] == chosen[:, :-distance]).mean()
+
+
+def share_up_to(chosen, distance):
+    equal = [(chosen[:, apart:] == chosen[:, :-apart]).flatten() for apart in range(1, distance + 1)]
+    return np.concatenate(equal).mean()
+
+
+def drawn_experts(seed, experts, *shape):
+    return np.random.default_rng(seed).integers(0, experts, shape)
+
+
+ONE_APART = "tokens `distance` apart have distance - 1 tokens between them: compare t with t + distance."
+
+EXERCISES[2] = Exercise(
+    right=share_at_distance,
+    cases=[(drawn_experts(32, 3, 4, 14), 3), (drawn_experts(31, 4, 3, 17), 1), (drawn_experts(31, 4, 3, 17), 5)],
+    mistakes={
+        "`roll` joins the end of each text to its start; compare only pairs that are both inside the text.": [
+            lambda chosen, distance: (chosen == np.roll(chosen, distance, axis=1)).mean(),
+            lambda chosen, distance: (chosen == np.roll(chosen, -distance, axis=1)).mean(),
+        ],
+        "It counts pairs across the border of two texts; cut along the last axis, not after flattening.": (
+            lambda chosen, distance: share_at_distance(chosen.reshape(1, -1), distance)
+        ),
+        "A text of n tokens has n - distance such pairs, not n: divide by the number of pairs.": (
+            lambda chosen, distance: (chosen[:, distance:] == chosen[:, :-distance]).sum() / chosen.size
+        ),
+        "This is the share of pairs whose experts differ; count those that are the same.": (
+            lambda chosen, distance: 1 - share_at_distance(chosen, distance)
+        ),
+        "This is the number of pairs; divide it by how many pairs there are.": (
+            lambda chosen, distance: (chosen[:, distance:] == chosen[:, :-distance]).sum()
+        ),
+        "This is a percentage; return a share between 0 and 1.": (
+            lambda chosen, distance: 100 * share_at_distance(chosen, distance)
+        ),
+        f"This is the share for one token further apart; {ONE_APART}": (
+            lambda chosen, distance: share_at_distance(chosen, distance + 1)
+        ),
+        f"This is the share for one token less apart; {ONE_APART}": (
+            lambda chosen, distance: share_at_distance(chosen, distance - 1)
+        ),
+        "It compares neighbors whatever the distance: it ignores `distance`.": (
+            lambda chosen, distance: share_at_distance(chosen, 1)
+        ),
+        "It counts all pairs up to this distance; only those exactly `distance` apart belong here.": share_up_to,
+        "It compares different texts; the tokens of a text are along the last axis.": (
+            lambda chosen, distance: share_at_distance(chosen.T, distance)
+        ),
+        "It asks whether the experts' numbers are close; experts are names, only equal ones count.": (
+            lambda chosen, distance: (np.abs(chosen[:, distance:] - chosen[:, :-distance]) <= 1).mean()
+        ),
+        "It looks at the first text only.": lambda chosen, distance: share_at_distance(chosen[:1], distance),
+    },
+)
+
+# ---- 3: domains `[tokens]`, shuffled among whole texts ----
 
 LENGTHS = np.array([3, 5, 4, 6, 3, 5, 4, 6])
 TEXTS = np.repeat(np.arange(10, 18), LENGTHS)  # numbers of texts need not start at 0
@@ -187,7 +248,7 @@ SHUFFLE_MISTAKES = {
     ),
 }
 
-EXERCISES[2] = Exercise(
+EXERCISES[3] = Exercise(
     right=shuffle_texts,
     cases=[(np.repeat(OF_TEXT, LENGTHS), TEXTS, 0)],
     run=shuffled_often,
@@ -195,7 +256,7 @@ EXERCISES[2] = Exercise(
     mistakes=SHUFFLE_MISTAKES,
 )
 
-# ---- 3: the mean over tokens of |chosen and final| / k; both `[tokens, k]` ----
+# ---- 4: the mean over tokens of |chosen and final| / k; both `[tokens, k]` ----
 
 
 def common(chosen, final):
@@ -211,7 +272,7 @@ def drawn_choices(seed, k):
     return tuple(np.array([rng.permutation(8)[:k] for _ in range(40)]) for _ in range(2))
 
 
-EXERCISES[3] = Exercise(
+EXERCISES[4] = Exercise(
     right=settled_share,
     cases=[drawn_choices(0, 3), drawn_choices(1, 1), drawn_choices(2, 4)],
     mistakes={
@@ -230,52 +291,35 @@ EXERCISES[3] = Exercise(
         "This is the share that has changed; count what is the same.": lambda c, f: 1 - settled_share(c, f),
         "This is a percentage; return a share between 0 and 1.": lambda c, f: 100 * settled_share(c, f),
         "This is the sum over tokens; return the mean.": lambda c, f: common(c, f).sum() / c.shape[1],
-        "This is the number of common experts of all tokens together; divide by tokens and k.": (
-            lambda c, f: common(c, f).sum() / 1
-        ),
         "It asks which experts occur anywhere; compare token by token.": (
             lambda c, f: len(np.intersect1d(c, f)) / len(np.union1d(c, f))
         ),
-        "It takes k to be 3; take it from the arrays.": lambda c, f: common(c, f).mean() / 3,
         "This is the share of each token; return the mean over all tokens.": lambda c, f: common(c, f) / c.shape[1],
     },
 )
 
-# ---- 4: verdicts on four findings ----
+# ---- 5: six routers without their names ----
 
-VERDICTS = ("luck", "rare tokens", "vocabulary", "sound")
-JUDGMENT = {"A": "luck", "B": "vocabulary", "C": "sound", "D": "rare tokens"}
+MASKED = {"P": "text", "Q": "word", "R": "word and topic", "S": "dice", "T": "topic", "U": "previous word"}
+QUESTIONS = {
+    "text": "its I(E;D) is far above shuffled tokens. Is it still, once the topics of whole texts are dealt anew?",
+    "word": "what does the topic add to its word?",
+    "word and topic": "what does the word tell alone, and what do word and topic tell together?",
+    "dice": "compare each of its numbers with the null that belongs to it. Is one of them above?",
+    "topic": "how far is its I(E;D) above the largest that you get by dealing the topics of whole texts anew?",
+    "previous word": "guess by the word before. How often is that right?",
+}
 
-EXERCISES[4] = Exercise(
-    right=JUDGMENT,
+EXERCISES[5] = Exercise(
+    right=MASKED,
     mistakes={
-        "A: 2000 tokens in a table of 256 columns and as many rows as there are words. What would dice get?": (
-            {"A": "sound"}
-        ),
-        "A speaks of tokens only, not of domains; ask what dice would get on 2000 tokens.": {"A": "vocabulary"},
-        "A: rare tokens make it worse, but dice would get bits for frequent ones too: 256 experts, 2000 tokens.": (
-            {"A": "rare tokens"}
-        ),
-        "B: English has hardly a token that is Chinese. Would a router that knows words only differ?": {"B": "sound"},
-        "B: 60 % against 1 % is no luck, and says nothing about rare tokens. Which tokens do the two share?": [
-            {"B": "luck"},
-            {"B": "rare tokens"},
-        ],
-        "C: one token, so vocabulary plays no part; thousands of places; and a null by texts far below. Believe it.": [
-            {"C": "vocabulary"},
-            {"C": "luck"},
-            {"C": "rare tokens"},
-        ],
-        "D: most distinct tokens of a sample occur once or twice. What share do dice send to their favorite?": (
-            {"D": "sound"}
-        ),
-        "D: the average runs over distinct tokens, and most of them occur once or twice.": [
-            {"D": "luck"},
-            {"D": "vocabulary"},
-        ],
-        f"Some verdict is not one of {', '.join(VERDICTS)}.": Sign(
-            lambda result, right, _: not set(result.values()) <= set(VERDICTS), JUDGMENT | {"D": "topic"}
+        f"{letter}: {QUESTIONS[name]}": [{letter: other} for other in QUESTIONS if other != name]
+        for letter, name in MASKED.items()
+    }
+    | {
+        f"Some name is not one of {', '.join(QUESTIONS)}.": Sign(
+            lambda result, right, _: not set(result.values()) <= set(QUESTIONS), MASKED | {"P": "luck"}
         ),
     },
-    otherwise='Answer with a dictionary that has the keys "A", "B", "C" and "D".',
+    otherwise='Answer with a dictionary that has the keys "P" to "U".',
 )
