@@ -170,7 +170,8 @@ def common_part(steps: Sequence[int], shares: Sequence[Sequence[float]]) -> None
 def bits_and_loss(arms: Mapping[str, Sequence[tuple[float, float]]]) -> None:
     """What experts know of the topic against the loss, a point for each seed; arms: (bits, loss) by name."""
     fig, ax = plt.subplots(figsize=(6, 3))
-    for (name, points), color, marker in zip(arms.items(), (PALETTE[0], PALETTE[2], HERO), "os^", strict=True):
+    colors = (PALETTE[0], HERO, PALETTE[2], GRAY)
+    for (name, points), color, marker in zip(arms.items(), colors, "o^sD", strict=True):
         bits, losses = np.array(points).T
         ax.plot(bits, losses, marker, color=color, markersize=7)
         at = (bits + losses).argmax()  # where the label has room
@@ -179,7 +180,7 @@ def bits_and_loss(arms: Mapping[str, Sequence[tuple[float, float]]]) -> None:
     ax.set(ylabel="loss, nats", title="Balancing within each sequence costs knowledge and loss")
     show(
         fig,
-        "Bits about the topic against loss for three ways to balance, three seeds each: balanced per sequence has the fewest bits and the highest loss.",
+        "Bits about the topic against loss for three ways to balance and an untrained router, three seeds each: balanced per sequence has the fewest bits and the highest loss.",
     )
 
 
