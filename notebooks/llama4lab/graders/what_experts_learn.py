@@ -67,13 +67,9 @@ EXERCISES[1] = Exercise(
         "This is I(E;D,T): it holds what the token tells by itself.": (
             lambda e, d, t: conditional_information(e, d, t) + information(e, t)
         ),
-        "This is I(E;T): the domain is not used.": lambda e, d, t: information(e, t),
         "This is I(E;T|D): token and domain have changed places.": lambda e, d, t: conditional_information(e, t, d),
         "This is the entropy of the expert given the token: subtract what is left when the domain is known too.": (
             lambda e, d, t: entropy(e, t) - entropy(t)
-        ),
-        "This is minus the right number: name both one by one, minus both at once.": (
-            lambda e, d, t: -conditional_information(e, d, t)
         ),
         "It depends on the order of the tokens; equal tokens need not be next to each other.": by_runs,
         "This is no number: some share is 0, and 0 · log 0 counts as 0.": lambda e, d, t: float("nan"),
@@ -115,9 +111,6 @@ EXERCISES[2] = Exercise(
         "This is the share of pairs whose experts differ; count those that are the same.": (
             lambda chosen, distance: 1 - share_at_distance(chosen, distance)
         ),
-        "This is the number of pairs; divide it by how many pairs there are.": (
-            lambda chosen, distance: (chosen[:, distance:] == chosen[:, :-distance]).sum()
-        ),
         "This is a percentage; return a share between 0 and 1.": (
             lambda chosen, distance: 100 * share_at_distance(chosen, distance)
         ),
@@ -127,9 +120,6 @@ EXERCISES[2] = Exercise(
         f"This is the share for one token less apart; {ONE_APART}": (
             lambda chosen, distance: share_at_distance(chosen, distance - 1)
         ),
-        "It compares neighbors whatever the distance: it ignores `distance`.": (
-            lambda chosen, distance: share_at_distance(chosen, 1)
-        ),
         "It counts all pairs up to this distance; only those exactly `distance` apart belong here.": share_up_to,
         "It compares different texts; the tokens of a text are along the last axis.": (
             lambda chosen, distance: share_at_distance(chosen.T, distance)
@@ -137,7 +127,6 @@ EXERCISES[2] = Exercise(
         "It asks whether the experts' numbers are close; experts are names, only equal ones count.": (
             lambda chosen, distance: (np.abs(chosen[:, distance:] - chosen[:, :-distance]) <= 1).mean()
         ),
-        "It looks at the first text only.": lambda chosen, distance: share_at_distance(chosen[:1], distance),
     },
 )
 
@@ -285,15 +274,9 @@ EXERCISES[4] = Exercise(
             lambda c, f: (common(c, f) / (2 * c.shape[1] - common(c, f))).mean()
         ),
         "It counts only tokens whose whole set is the same.": lambda c, f: (common(c, f) == c.shape[1]).mean(),
-        "It counts tokens with at least one common expert.": lambda c, f: (common(c, f) > 0).mean(),
-        "This is the mean number of common experts: divide by k.": lambda c, f: common(c, f).mean(),
-        "It divides by the number of experts; divide by k.": lambda c, f: common(c, f).mean() / 8,
         "This is the share that has changed; count what is the same.": lambda c, f: 1 - settled_share(c, f),
         "This is a percentage; return a share between 0 and 1.": lambda c, f: 100 * settled_share(c, f),
         "This is the sum over tokens; return the mean.": lambda c, f: common(c, f).sum() / c.shape[1],
-        "It asks which experts occur anywhere; compare token by token.": (
-            lambda c, f: len(np.intersect1d(c, f)) / len(np.union1d(c, f))
-        ),
         "This is the share of each token; return the mean over all tokens.": lambda c, f: common(c, f) / c.shape[1],
     },
 )

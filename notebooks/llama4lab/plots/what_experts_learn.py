@@ -118,20 +118,18 @@ def known_bits(layers: Sequence[int], entropy: Sequence[float], bits: Mapping[st
     )
 
 
-def guesses(layers: Sequence[int], right: Mapping[str, Sequence[float]], chance: float) -> None:
+def guesses(right: Mapping[str, Sequence[float]], chance: float) -> None:
     """Right guesses in %, a value a layer, by what the guesser was told."""
     fig, ax = plt.subplots(figsize=(6, 2.8))
     for row, (clue, shares) in enumerate(right.items()):
         ax.plot([min(shares), max(shares)], [row, row], color="#bbbbbb", linestyle="-", linewidth=2, zorder=1)
         ax.scatter(shares, [row] * len(shares), s=40, color=LOUD if "token" in clue else GRAY)
-        for layer, share in zip(layers, shares, strict=True):
-            ax.text(share, row - 0.2, str(layer), fontsize=7, ha="center", va="bottom", color="#444444")
     ax.axvline(chance, color=GRAY, linewidth=1, linestyle=":")
     ax.text(chance, len(right) - 0.55, " dice", fontsize=8, va="center", color="#444444")
     ax.set_yticks(range(len(right)), list(right))
     ax.set(xlabel="right guesses of the expert, %, a dot for each layer", ylabel="told", xlim=(0, None))
     ax.set_ylim(len(right) - 0.3, -0.7)
-    ax.set_title("Told the topic, you are mostly wrong; told the token, often right")
+    ax.set_title("Told the topic, you are mostly wrong")
     show(
         fig,
         "Right guesses by what the guesser is told: with the domain alone few, with the token about half, with both more.",
