@@ -109,19 +109,21 @@ def doubt(score: Sequence[float], ratio: Sequence[float]) -> None:
     )
 
 
-def losses(nats: Mapping[str, float], guessing: float) -> None:
-    """Loss of the model with all parts of its blocks and without one, as bars, and what guessing costs."""
-    fig, ax = plt.subplots(figsize=(6, 2.4))
-    ax.barh(range(len(nats)), nats.values(), color=[QUIET, *[LOUD] * (len(nats) - 1)], height=0.62)
-    for place, value in enumerate(nats.values()):
-        ax.text(value - 0.08, place, f"{value:.2f}", va="center", ha="right", fontsize=9)
-    ax.axvline(guessing, color="black", linewidth=0.8, linestyle=":")
-    ax.text(guessing - 0.08, -0.72, "guessing", fontsize=8, ha="right", va="center")
-    ax.set_yticks(range(len(nats)), list(nats))
-    ax.set(ylim=(len(nats) - 0.5, -0.95), xlim=(0, 1.06 * guessing), xlabel="loss, nats a token", ylabel="blocks")
+def halves(shared: Sequence[float], routed: Sequence[float], whole: float) -> None:
+    """By how much the loss of the whole model rises, in nats, when a half of one block is silenced."""
+    fig, ax = plt.subplots(figsize=(6, 3.2))
+    longest = max(*shared, *routed)
+    for offset, name, values, color in ((-0.19, "shared", shared, PALETTE[4]), (0.19, "routed", routed, LOUD)):
+        places = np.arange(len(values)) + offset
+        ax.barh(places, values, color=color, height=0.34)
+        for place, value in zip(places, values, strict=True):
+            ax.text(max(value, 0) + longest / 80, place, f"{value:+.2f} without {name}", va="center", fontsize=8)
+    ax.set_yticks(range(len(shared)), [f"block {row}" for row in range(len(shared))])
+    ax.set(ylim=(len(shared) - 0.5, -0.5), xlim=(min(0, *shared, *routed), 1.35 * longest))
+    ax.set(xlabel=f"loss added, nats a token (whole model: {whole:.2f})", ylabel="half silenced in")
     ax.grid(axis="y", visible=False)
-    ax.set_title("The trained model leans on both parts of its blocks")
-    show(fig, "Loss of the model as it is, without its routed experts and without its shared experts, beside guessing.")
+    ax.set_title("What each half of a block is worth to the trained model")
+    show(fig, "Loss added when the shared expert or the routed experts of one block are silenced, block by block.")
 
 
 def work(gflop: Mapping[str, tuple[float, float]]) -> None:
