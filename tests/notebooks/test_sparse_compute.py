@@ -50,6 +50,12 @@ def test_all_tokens_on_the_first_or_on_the_last_expert(notebook, way, favorite):
     assert_close(output[0] if isinstance(output, tuple) else output, expected, atol=1e-5, rtol=1e-5)
 
 
+def test_the_shared_expert_in_slices(notebook):
+    block, tokens = random_block(experts=3), random_hidden(7, 24)
+    with torch.no_grad():
+        assert_close(notebook["shared_in_slices"](block, tokens, rows=3), block.shared_expert(tokens))
+
+
 def test_the_gathered_way(notebook):
     block, hidden = random_block(experts=16), random_hidden(2, 19, 24)
     with torch.no_grad():
