@@ -99,7 +99,7 @@ def local_modules() -> set[str]:
     return {
         "llama4lab",
         "tests",
-        *(file.stem for file in (*ROOT.glob("*.py"), *ROOT.glob("assets/recipes/*.py"))),
+        *(file.stem for file in (*ROOT.glob("*.py"), *ROOT.glob("notebooks/*.py"), *ROOT.glob("assets/recipes/*.py"))),
     }
 
 

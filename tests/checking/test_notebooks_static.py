@@ -87,7 +87,8 @@ def test_links_and_images_of_the_readme():
 
 def python_files() -> list[Path]:
     folders = ("notebooks/llama4lab", "tests", "assets/recipes")
-    return sorted([*ROOT.glob("*.py"), *(file for folder in folders for file in (ROOT / folder).rglob("*.py"))])
+    files = [file for folder in folders for file in (ROOT / folder).rglob("*.py")]
+    return sorted([*ROOT.glob("*.py"), *ROOT.glob("notebooks/*.py"), *files])
 
 
 @pytest.mark.parametrize("path", python_files(), ids=lambda path: path.relative_to(ROOT).as_posix())
