@@ -1,13 +1,18 @@
 """Measure notebooks/llama4.py against transformers:  python assets/recipes/llama4_file.py
 
-Writes assets/measurements/llama4_file.json: for a proxy, what reading a prompt and writing a token cost either program,
-in one process and by turns, and how many times as much the library's is. Both compute the logits of the last token
-alone, keep a cache, and attend by scaled_dot_product_attention. One CPU thread, seconds that the thread spent on the
-CPU, the fastest call kept; memory is the peak of PyTorch's allocator during a call. About a minute.
+Writes assets/measurements/llama4_file.json: for a proxy, what either program takes, in one process and by turns, and
+how many times as much the library takes.
+- prompt: reading a prompt, up to the logits of its last token, with a cache: seconds and MiB.
+- token: one more token after that prompt.
+- token_of_an_answer: greedy generation after a short question, by each program's own loop.
+- prompt_with_all_logits: reading the prompt for the logits of every token.
+One CPU thread, seconds that the thread spent on the CPU, the fastest call kept; memory is the peak of PyTorch's
+allocator during a call; attention is scaled_dot_product_attention in both. Less than a minute.
 """
 
 import time
 from collections.abc import Callable
+from itertools import islice
 
 import torch
 
@@ -21,7 +26,9 @@ from llama4lab.peak_memory import peak_tensor_bytes
 
 OUTPUT = ASSETS / "measurements" / "llama4_file.json"
 PROXIES = ("scout-proxy", "maverick-proxy")
-TOKENS = 4096
+TOKENS = 4096  # of the prompt that is read
+QUESTION = 32  # of the prompt that is answered
+WRITTEN = 64  # tokens of an answer
 
 
 def fastest(calls: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:
@@ -41,9 +48,13 @@ def compared(figures: dict[str, float]) -> dict[str, float]:
     }
 
 
+def per_token(seconds: dict[str, float]) -> dict[str, float]:
+    return {name: 1000 * value / WRITTEN for name, value in seconds.items()}
+
+
 def measure(proxy: str) -> dict[str, dict[str, float]]:
     library, ours = load_checkpoint(proxy)[1], llama4.Llama4.from_pretrained(MODELS / proxy)
-    prompt, token, caches = random_ids(TOKENS), random_ids(1), {}
+    prompt, token, question, caches = random_ids(TOKENS), random_ids(1), random_ids(QUESTION), {}
 
     def library_reads() -> None:
         caches["transformers"] = library(input_ids=prompt, use_cache=True, logits_to_keep=1).past_key_values
@@ -53,10 +64,23 @@ def measure(proxy: str) -> dict[str, dict[str, float]]:
         ours(prompt, cache=caches["llama4.py"], last_only=True)
 
     reads = {"transformers": library_reads, "llama4.py": ours_reads}
-    writes = {
-        "transformers": lambda: library(input_ids=token, past_key_values=caches["transformers"]),
-        "llama4.py": lambda: ours(token, cache=caches["llama4.py"]),
-    }
+
+    def library_writes() -> None:
+        for _ in range(WRITTEN):
+            library(input_ids=token, past_key_values=caches["transformers"])
+
+    def ours_writes() -> None:
+        for _ in range(WRITTEN):
+            ours(token, cache=caches["llama4.py"])
+
+    def library_answers() -> None:
+        library.generate(question, do_sample=False, min_new_tokens=WRITTEN, max_new_tokens=WRITTEN)
+
+    def ours_answers() -> None:
+        list(islice(llama4.generate(ours, question, None, stop=set()), WRITTEN))
+
+    writes = {"transformers": library_writes, "llama4.py": ours_writes}
+    answers = {"transformers": library_answers, "llama4.py": ours_answers}
     every = {
         "transformers": lambda: library(input_ids=prompt, use_cache=True),
         "llama4.py": lambda: ours(prompt, cache=ours.new_cache()),
@@ -64,7 +88,8 @@ def measure(proxy: str) -> dict[str, dict[str, float]]:
     return {
         "prompt_s": compared(fastest(reads, 3)),
         "prompt_mib": compared({name: peak_tensor_bytes(call) / 2**20 for name, call in reads.items()}),
-        "token_ms": compared({name: 1000 * seconds for name, seconds in fastest(writes, 50).items()}),
+        "token_ms": compared(per_token(fastest(writes, 10))),
+        "token_of_an_answer_ms": compared(per_token(fastest(answers, 10))),
         "prompt_with_all_logits_s": compared(fastest(every, 3)),
     }
 
@@ -74,7 +99,7 @@ def main() -> None:
     torch.set_grad_enabled(False)
     result = {
         "provenance": provenance() | {"clock": "CPU time of the one thread, fastest call, float32"},
-        "prompt_tokens": TOKENS,
+        "tokens": {"prompt": TOKENS, "question": QUESTION, "answer": WRITTEN},
         "proxies": {proxy: measure(proxy) for proxy in PROXIES},
     }
     samples.write_json(OUTPUT, result)
