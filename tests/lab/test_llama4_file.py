@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 from torch.testing import assert_close
 from transformers import AutoConfig, AutoModelForImageTextToText
+from transformers.models.llama4.modeling_llama4 import Llama4TextRotaryEmbedding
 
 import llama4
 from llama4lab.assets import ASSETS
@@ -73,6 +74,19 @@ def test_in_pieces_across_walls(pair, pieces):
     close(logits, library(input_ids=ids).logits)
 
 
+def test_files_that_leave_keys_out(tmp_path):
+    """Base Scout's RoPE, a ramp and no cut, in the keys of April 2025."""
+    values = json.loads((ASSETS / "configs" / "scout-instruct.json").read_text(encoding="utf-8"))
+    rope = {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0}
+    values["text_config"]["rope_scaling"] = rope | {"original_max_position_embeddings": 8192}
+    values["text_config"]["no_rope_layers"] = []
+    (tmp_path / "config.json").write_text(json.dumps(values), encoding="utf-8")
+    config, library = llama4.read_config(tmp_path / "config.json"), AutoConfig.from_pretrained(tmp_path).text_config
+    assert list(map(bool, config.rotates)) == list(map(bool, library.no_rope_layers))
+    assert [chunk == 8192 for chunk in config.chunks] == [kind == "chunked_attention" for kind in library.layer_types]
+    assert_close(llama4.frequencies(config), Llama4TextRotaryEmbedding(library).inv_freq)
+
+
 def test_the_cache_is_emptied_at_a_wall(scout):
     cache, ids = scout.new_cache(), torch.arange(130)[None]
     lengths = []
@@ -134,6 +148,14 @@ def test_a_picture_from_file_to_logits(pair, size):
     close(
         ours(ids, tiles, last_only=True), library(**inputs | {"pixel_values": tiles.float()}, logits_to_keep=1).logits
     )
+
+
+def test_a_photo_taken_sideways(scout):
+    upright = Image.open(ASSETS / "samples" / "pictures" / "00.png").convert("RGB").resize((96, 48))
+    sideways = upright.transpose(Image.Transpose.ROTATE_90)
+    sideways.getexif()[0x0112] = 6  # the camera's note: turn me a quarter to the right
+    tiles = [llama4.cut_into_tiles(picture, scout.config.vision)[0] for picture in (sideways, upright)]
+    assert torch.equal(*tiles)
 
 
 def test_a_picture_that_does_not_fit_its_prompt(scout):
