@@ -288,7 +288,7 @@ def main() -> None:
         tokenizer = Tokenizer.from_str((options.folder / "tokenizer.json").read_text(encoding="utf-8"))
         pixels, *grid = cut_into_tiles(Image.open(options.image), model.config.vision) if options.image else (None,)
     except (OSError, ValueError, safetensors.SafetensorError) as error:
-        sys.exit(str(error))
+        sys.exit(str(error) + ": give the folder of a whole checkpoint, and a picture." * isinstance(error, OSError))
     prompt = torch.tensor([tokenizer.encode(chat_prompt(options.question, *grid), add_special_tokens=False).ids])
     stop, stream = {tokenizer.token_to_id(name) for name in STOP}, decoders.DecodeStream(skip_special_tokens=True)
     for token in islice(generate(model, prompt, pixels, stop, temperature=options.temperature), 256):
