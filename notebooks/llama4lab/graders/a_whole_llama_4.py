@@ -1,0 +1,137 @@
+"""Graders of the notebook on a whole Llama 4: a folded prompt, a shelf with rows of unequal length, facts and walls."""
+
+from llama4lab.grading import Exercise
+
+EXERCISES = {}
+
+# ---- 1: rows and padding of a folded prompt ----
+
+
+def folded(batch, tokens, chunk):
+    size = min(chunk, tokens)
+    return [batch * -(-tokens // size), size, -tokens % size]
+
+
+EXERCISES[1] = Exercise(
+    right=folded,
+    cases=[(1, 12, 4), (2, 13, 4), (1, 3, 4), (3, 4, 4), (2, 8193, 8192), (1, 1, 128)],
+    mistakes={
+        "The last chunk counts too, even if it is not full.": lambda batch, tokens, chunk: [
+            batch * (tokens // min(chunk, tokens)),
+            min(chunk, tokens),
+            -tokens % min(chunk, tokens),
+        ],
+        "A prompt shorter than a chunk is one row of its own length: nothing is padded.": lambda batch, tokens, chunk: [
+            batch * -(-tokens // chunk),
+            chunk,
+            -tokens % chunk,
+        ],
+        "Every row of the batch is folded: multiply by the batch.": lambda batch, tokens, chunk: [
+            -(-tokens // min(chunk, tokens)),
+            min(chunk, tokens),
+            -tokens % min(chunk, tokens),
+        ],
+    },
+    otherwise="How many chunks are begun, how long is one, and how many tokens does the last one lack?",
+)
+
+# ---- 2: which columns of a shelf stay, positions `[batch][columns]`, -1 for padding ----
+
+
+def columns_to_keep(positions, chunk):
+    walls = [(max(row) + 1) // chunk * chunk for row in positions]
+    seen = [[position >= wall for position in row] for row, wall in zip(positions, walls, strict=True)]
+    return [column for column in range(len(positions[0])) if any(row[column] for row in seen)]
+
+
+def without_next(positions, chunk):
+    walls = [max(row) // chunk * chunk for row in positions]
+    seen = [[position >= wall for position in row] for row, wall in zip(positions, walls, strict=True)]
+    return [column for column in range(len(positions[0])) if any(row[column] for row in seen)]
+
+
+def of_first_row(positions, chunk):
+    return columns_to_keep(positions[:1], chunk)
+
+
+def for_all_rows(positions, chunk):
+    kept = [set(columns_to_keep([row], chunk)) for row in positions]
+    return sorted(set.intersection(*kept))
+
+
+def as_a_window(positions, chunk):
+    count = len(positions[0])
+    return list(range(max(0, count - chunk + 1), count))
+
+
+EXERCISES[2] = Exercise(
+    right=columns_to_keep,
+    cases=[
+        ([[0, 1, 2, 3, 4, 5]], 4),
+        ([[0, 1, 2, 3]], 4),
+        ([[0, 1, 2]], 4),
+        ([[0, 1, 2, 3, 4, 5], [0, 1, 2, -1, -1, -1]], 4),
+        ([[0, 1, 2, 3, 4, 5, 6], [0, 1, 2, -1, -1, -1, 3]], 4),
+        ([[0, 1, 2, 3, 4], [0, 1, -1, -1, 2], [0, -1, -1, -1, 1]], 2),
+    ],
+    mistakes={
+        "Look from the next token: after the last token of a chunk, it is behind a wall.": without_next,
+        "A column stays if any row still sees it, not the first one alone.": of_first_row,
+        "A column stays if any row still sees it; not all of them must.": for_all_rows,
+        "That is a sliding window: the next token sees back to its wall, not a fixed number of tokens.": as_a_window,
+    },
+    otherwise="For each row, take the position after its largest, and the wall before that; keep what is not before it.",
+)
+
+# ---- 3: whether a question can be answered, packed first and read later ----
+
+
+def layers_that_show(query, key, layer_types, chunk):
+    near = query // chunk == key // chunk
+    return [layer for layer, kind in enumerate(layer_types) if near or kind == "full_attention"]
+
+
+def can_answer(subject, value, question, layer_types, chunk):
+    packed = layers_that_show(value, subject, layer_types, chunk)
+    read = layers_that_show(question, value, layer_types, chunk)
+    return bool(packed and read) and packed[0] < read[-1]
+
+
+def in_the_same_layer(subject, value, question, layer_types, chunk):
+    packed = layers_that_show(value, subject, layer_types, chunk)
+    read = layers_that_show(question, value, layer_types, chunk)
+    return bool(packed and read) and packed[0] <= read[-1]
+
+
+def reads_first(subject, value, question, layer_types, chunk):
+    packed = layers_that_show(value, subject, layer_types, chunk)
+    read = layers_that_show(question, value, layer_types, chunk)
+    return bool(packed and read) and packed[0] < read[0]
+
+
+def any_global(subject, value, question, layer_types, chunk):
+    return "full_attention" in layer_types
+
+
+PROXY, SCOUT = ["chunked_attention"] * 3 + ["full_attention"], (["chunked_attention"] * 3 + ["full_attention"]) * 2
+EXERCISES[3] = Exercise(
+    right=can_answer,
+    cases=[
+        (64, 66, 200, PROXY, 64),
+        (62, 64, 200, PROXY, 64),
+        (62, 64, 200, SCOUT, 64),
+        (10, 12, 14, ["chunked_attention"] * 2, 64),
+        (10, 12, 14, ["chunked_attention"], 64),
+        (10, 12, 70, ["chunked_attention"] * 4, 64),
+        (10, 12, 70, ["full_attention"] + ["chunked_attention"] * 3, 64),
+        (62, 64, 70, ["chunked_attention", "full_attention", "chunked_attention"], 64),
+        (62, 64, 200, ["full_attention", "full_attention"], 64),
+        (62, 64, 70, PROXY, 128),
+    ],
+    mistakes={
+        "Packing and reading take two layers: what a layer gathers, only a later one can read.": in_the_same_layer,
+        "It is enough if some later layer reads: compare the first that packs with the last that reads.": reads_first,
+        "A global layer is not enough: where a wall cuts the fact, it must be packed before it is read.": any_global,
+    },
+    otherwise="Which layers let `value` see `subject`, and which let `question` see `value`?",
+)
