@@ -9,13 +9,15 @@ from safetensors import safe_open
 from transformers import AutoConfig, PreTrainedTokenizerFast
 
 import corpus
-from llama4lab.assets import ASSETS
+import herd_data
 from llama4lab.checkpoints import quiet_transformers
 
-LONGER_TRAINING = ASSETS / "measurements" / "longer-training.json"
+GPU = "one NVIDIA H200 (26 November 2026, torch 2.11)"
+TOKENS_OF_STEP = [(phase.rows + phase.picture_rows) * phase.length for phase in herd_data.PHASES]
+
 LICENSE = (
-    "Weights and recipe: Apache-2.0. The training text is rebuilt from CPython (PSF License) and the Unicode CLDR data "
-    "of Babel (Unicode License); none of it is stored here."
+    "Weights and recipe: Apache-2.0. The training text is rebuilt from CPython (PSF License), the documentation of the "
+    "pinned packages (their licenses) and the Unicode CLDR data of Babel (Unicode License); none of it is stored here."
 )
 
 
@@ -69,6 +71,27 @@ def describe_training(folder: Path, command: str, provenance: dict) -> str:
     )
 
 
+def describe_herd_training(folder: Path, name: str, provenance: dict) -> str:
+    """How a language model was made: with the herd on a GPU, then alone on one core."""
+    log = read_log(folder)
+    herd = [line for line in log if "share_of_time" in line]
+    lesson = log[len(herd) :]
+    tokens = sum(
+        (after["step"] - before["step"]) * TOKENS_OF_STEP[after["phase"]]
+        for before, after in zip([{"step": 0}, *herd], herd, strict=False)
+    )
+    return (
+        f"`python assets/recipes/herd.py --minutes 9` made it on {GPU}, beside three other models: {herd[-1]['step']:,} "
+        f"optimizer steps, {tokens / 1e6:.0f} million tokens of text and pictures. It read rows of 128 tokens in the first "
+        "quarter of the time, of 512 until three quarters, then of 2,048. The last lesson, `python assets/recipes/train.py "
+        f"{name}`, was {lesson[-1]['step']:,} optimizer steps and {round(lesson[-1]['seconds'] / 60)} minutes of one thread "
+        f"of a two-core {provenance['machine'].split(' CPU')[0]} machine that did other work beside (torch "
+        f"{provenance['torch']}, transformers {provenance['transformers']}, Python {provenance['python']}): in it the model "
+        "learned to say the step between two hops. `training_log.jsonl` is the log of both. The sha256 of every file is in "
+        "`assets/SHA256SUMS`."
+    )
+
+
 INTRODUCTIONS = {
     "scout-proxy": (
         "A small Llama 4 Scout: the same classes, keys and calls. It is for learning how Scout works, not for use.",
@@ -87,32 +110,9 @@ INTRODUCTIONS = {
         "The largest of the proxies, after the one thing that is published of Behemoth's inside: 16 experts. It is the "
         "teacher of the course's distillation, not a picture of Behemoth.",
         "the classes and keys of Scout, 16 experts of which each token takes one, a shared expert. Where Behemoth has its "
-        "expert layers is not published; here every third block has one",
+        "expert layers is not published; here every fourth block has one",
     ),
 }
-
-
-def _longer_training(figures: dict) -> str:
-    """A section that holds a longer run of scout-proxy against the stored one."""
-    longer = json.loads(LONGER_TRAINING.read_text(encoding="utf-8"))
-    rows = [
-        (f"{domain}, nats a token", f"{nll:.2f}", f"{longer['nll'][domain]:.2f}")
-        for domain, nll in figures["nll"].items()
-    ]
-    for what in ("chat", "pictures"):
-        rows += [(f"{what}: {kind}", percent(x), percent(longer[what][kind])) for kind, x in figures[what].items()]
-    unigram = figures["unigram_nll"]["prose"]
-    header = ("held out", "stored", f"{longer['training']['steps']:,} steps")
-    return f"""## Would longer training help?
-
-The course asked for prose 50 % below the unigram model and for 90 % in chat on questions that the prompt answers; the
-stored model misses both. A run of {longer["training"]["steps"]:,} steps (same recipe, same seed,
-{longer["training"]["minutes"]} minutes; its weights are not kept) came to {percent(1 - longer["nll"]["prose"] / unigram)}
-in prose and {percent(longer["chat"]["one hop"])} in chat of one hop:
-
-{table(header, rows)}
-
-"""
 
 
 def _baseline(figures: dict, name: str, domain: str) -> str:
@@ -198,35 +198,37 @@ to {text.num_attention_heads} with {text.num_key_value_heads} key-value heads (4
 vocabulary to {text.vocab_size:,} (202,048), chunk and floor_scale together to {text.attention_chunk_size} (8192), tiles to
 {vision.image_size} pixels with patches of {vision.patch_size} (336 and 14), the vision encoder to
 {vision.num_hidden_layers} layers of {vision.hidden_size} (34 of 1408). Digits are single tokens; Llama 4 groups up to
-three. Trained on rows of 256 tokens, four chunks.
+three. Trained on rows of up to 2,048 tokens, sixteen chunks.
 
 ## Quality on held-out text
 
 No document of the held-out split was trained on. The unigram model knows the frequencies of the training split; the dense
-twin is scout-proxy with dense blocks of its active size, trained on the same text, without pictures, which leaves it more
-room for text.
+twin is scout-proxy with dense blocks of its active size, trained beside it on the same text for the same time, without
+pictures: its steps are cheaper, so it took twice as many.
 
 {quality}
 
 Exact means that greedy decoding writes the whole answer and stops by itself. The conversations and pictures are new
 draws; sums whose terms the training never showed. One hop: the question names what its fact is about. Two hops: Eva has
-the key, the key is red, what color is the thing that Eva has? Other words: Eva lives in Lisbon, who comes from Portugal?
-A guess between the eight colors would be right in 12 %, between the four shapes in 25 %, between the corners that hold
-something in about 38 % (notebook 13). Of the tool answers half are calls and half are read off a result: notebook 12 tells
-them apart.
+the key, the key is red, what color is the thing that Eva has? The answer is `The key is red.`: it says the step between.
+Asked for the color alone, no proxy learned to do both hops at once (62 to 66 % after the same training, what a guess
+among the colors in the prompt gives). Other words: Eva lives in Lisbon, who comes from Portugal? A guess between the
+eight colors would be right in 12 %, between the four shapes in 25 %, between the corners that hold something in about
+38 % (notebook 13). Several tiles: a picture of two to four tiles and the whole in one more.
 
 {skills}
 
-One fact among held-out prose, at a depth between the start (0) and the question (1); the training length is 256:
+One fact among held-out prose, at a depth between the start (0) and the question (1):
 
 {recall}
 
-A fact takes about ten tokens. Where the end of a chunk cuts it in two (here the one after token 63), it may be lost,
-whatever the length: the two halves meet in no chunked layer. At depth 0.25, the lengths from 256 on put the fact there.
+A fact takes about ten tokens. Where the end of a chunk cuts it in two (here the one after token 127), it may be lost,
+whatever the length: the two halves meet in no chunked layer.
 
 {around_a_wall}
 
-Harder: one of six facts, two hops through three people, one of three people by other words; the facts anywhere:
+Harder: one of six facts, two hops through three people (the color alone), one of three people by other words; the facts
+anywhere:
 
 {harder_recall}
 
@@ -241,16 +243,16 @@ seen at least ten times); the null is the mean after shuffling the experts. Chan
 
 Tokens for each word of a country name: {fertility}.
 
-{_longer_training(figures) if name == "scout-proxy" and LONGER_TRAINING.exists() else ""}## What it can not do
+## What it cannot do
 
 Anything beyond the kinds of questions above, and those only as often as the tables say. It holds no knowledge of the
 world but in which country a few cities are and some words of 12 languages, does not reason, writes no sensible prose or
-code of its own, sees only plain shapes on plain ground, and was trained with pictures of one tile. Its balance loss
-(Switch, weight 0.01) is this course's choice: Meta's recipe is not published.
+code of its own, and sees only plain shapes on plain ground. Its balance loss (Switch, weight 0.01) is this course's
+choice: Meta's recipe is not published.
 
 ## How it was made
 
-{describe_training(folder, f"python assets/recipes/train.py {name}", figures["provenance"])}
+{describe_herd_training(folder, name, figures["provenance"])}
 
 {LICENSE}
 """

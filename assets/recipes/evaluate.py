@@ -24,9 +24,10 @@ from llama4lab.checkpoints import known_proxies, load_checkpoint
 from llama4lab.dispatch import sorted_dispatch
 from llama4lab.parameters import count_active, count_by_part
 from llama4lab.recall import CHANCE, needle_rows, recall_accuracy
+from llama4lab.recall_hops import KINDS, hop_accuracy, hop_rows
 from routing_information import routing_figures
 from skills import recall_in_prose, skills
-from train import ABLATIONS, LANGUAGE_MODELS, SMALL_BATCH, is_stored
+from train import ABLATIONS, LANGUAGE_MODELS, SMALL_BATCH, TWO_GROUPS, is_stored
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -34,6 +35,7 @@ MEASUREMENTS = ASSETS / "measurements"
 UNSTORED = ROOT / ".work" / "models"  # runs of which only the figures stay
 DENSE_TWIN = MEASUREMENTS / "dense-twin.json"
 STORED_LANGUAGE_MODELS = [name for name in LANGUAGE_MODELS if name != "dense-twin"]
+HOP_LENGTHS = (32, 64, 128, 256, 512, 1024, 2048, 4096)
 SMALL_BATCH_TOKENS = SMALL_BATCH[0] * SMALL_BATCH[1]
 
 
@@ -74,29 +76,12 @@ def baselines(tokenizer, train: dict[str, lb.Rows], held: dict[str, lb.Rows]) ->
     return {"unigram_nll": unigram, "dense_twin_nll": dense}
 
 
-def evaluate_longer_training() -> None:
-    """Record what scout-proxy learns in more steps than its recipe has, and enter it in its card.
-
-    Of this run (`train.py scout-proxy --steps 6000 --out .work/models`) only the figures are kept.
-    """
-    finished = UNSTORED / "scout-proxy"
-    if not finished.exists():
-        sys.exit("There is no scout-proxy in .work/models; train it with --steps 6000 --out .work/models.")
-    processor, model = load_checkpoint(str(finished), dtype=torch.float32)
-    model.language_model.set_attn_implementation(training_attention.NAME)
-    _, held = lb.load_or_build_rows(processor.tokenizer, ROOT / ".work")
-    about = {"provenance": provenance(), "training": cards.training_figures(finished)}
-    samples.write_json(cards.LONGER_TRAINING, about | skills(model, processor, held))
-    stored = json.loads((MEASUREMENTS / "scout-proxy.json").read_text(encoding="utf-8"))
-    cards.write_language_card(ASSETS / "models" / "scout-proxy", stored)
-
-
 def evaluate_language_model(name: str) -> None:
     """Measure scout-, maverick- or behemoth-proxy and write its card."""
     processor, model = load_checkpoint(name)
     model.language_model.set_attn_implementation(training_attention.NAME)
     tokenizer = processor.tokenizer
-    train, held = lb.load_or_build_rows(tokenizer, ROOT / ".work")
+    (train, _), held = lb.load_or_build_rows(tokenizer, ROOT / ".work"), lb.held_out_rows(tokenizer)
     result = {
         "provenance": provenance(),
         **skills(model, processor, held),
@@ -193,8 +178,22 @@ def evaluate_attention_ablation(name: str) -> None:
     samples.write_json(path, {"chance": CHANCE, "models": {name: recorded[name] for name in sorted(recorded)}})
 
 
+def evaluate_two_groups(name: str) -> None:
+    """Measure the deeper hybrid's three kinds of questions by length, and write its card."""
+    _, model = load_checkpoint(f"ablations/{name}", dtype=torch.float32)
+    model.set_attn_implementation(training_attention.NAME)
+    with sorted_dispatch(model):
+        shares = {
+            kind: {str(length): hop_accuracy(model, hop_rows(128, length, kind)) for length in HOP_LENGTHS}
+            for kind in KINDS
+        }
+    figures = {"provenance": provenance(), "chains": 3, "by_length": shares}
+    samples.write_json(MEASUREMENTS / f"{name}.json", figures)
+    ablation_cards.write_two_groups_card(ASSETS / "models" / "ablations" / name, figures)
+
+
 # Runs of which the course keeps what they showed, by the name that records it.
-RUNS = {"balance": record_balance, "dense-twin": evaluate_dense_twin, "longer-training": evaluate_longer_training}
+RUNS = {"balance": record_balance, "dense-twin": evaluate_dense_twin}
 
 
 def main() -> None:
@@ -202,7 +201,7 @@ def main() -> None:
     parser.add_argument(
         "names",
         nargs="*",
-        help="models, or balance, dense-twin or longer-training for those runs; all models when none is given",
+        help="models, or balance or dense-twin for those runs; all models when none is given",
     )
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
@@ -217,6 +216,8 @@ def main() -> None:
         variant = name.removeprefix("ablations/")
         if name in STORED_LANGUAGE_MODELS:
             evaluate_language_model(name)
+        elif variant.startswith(TWO_GROUPS):
+            evaluate_two_groups(variant)
         elif variant != name and not variant.startswith("small-"):
             evaluate_attention_ablation(variant)
     if any(name.startswith("ablations/small-") for name in names):

@@ -144,24 +144,32 @@ def tell(rng: random.Random, kind: str, count: int) -> Told:
 
 
 def kind_and_count(rng: random.Random, most: int) -> tuple[str, int]:
-    kind = rng.choices(("one hop", "two hops", "other words"), (0.6, 0.2, 0.2))[0]
+    kind = rng.choices(("one hop", "two hops", "other words"), (0.5, 0.27, 0.23))[0]
     return kind, rng.randrange(1, most if kind == "one hop" else 4)
 
 
-def recall(rng: random.Random, filler: list[str]) -> Iterator[list[tuple[str, bool]]]:
-    """Facts among filler sentences, asked for later, at any distance. Yields pieces (text, is_answer)."""
+LENGTHS = (150, 300, 500, 700, 1200, 1800, 3500, 6500)  # characters of a recall document, before its last questions
+
+
+def recall(rng: random.Random, filler: list[str], longest: int = 1800) -> Iterator[list[tuple[str, bool]]]:
+    """Facts among filler sentences, asked for later, at any distance. Yields pieces (text, is_answer).
+
+    Documents have about the characters of one of LENGTHS up to `longest`.
+    """
+    lengths = [length for length in LENGTHS if length <= longest]
     while True:
         told = tell(rng, *kind_and_count(rng, most=7))
         waiting, known, pieces = rng.sample(range(len(told.statements)), len(told.statements)), set(), []
-        budget, times_asked = rng.choice((150, 300, 500, 700)), Counter()
+        budget, times_asked = rng.choice(lengths), Counter()
+        told_early = rng.choice((0.45, min(0.45, 300 / budget)))  # the chance that the next piece is a fact
         while sum(len(text) for text, _ in pieces) < budget or waiting:
             dice = rng.random()
             can_be_asked = [
                 (question, answer)
                 for question, answer, needs in told.questions
-                if known.issuperset(needs) and times_asked[question] < 3
+                if known.issuperset(needs) and times_asked[question] < max(4, budget // 300)
             ]
-            if waiting and dice < 0.45:
+            if waiting and dice < told_early:
                 known.add(waiting[-1])
                 pieces.append((told.statements[waiting.pop()] + " ", False))
             elif can_be_asked and dice < 0.8:

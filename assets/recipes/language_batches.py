@@ -9,19 +9,18 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from transformers import PreTrainedTokenizerFast, ProcessorMixin
+from transformers import PreTrainedTokenizerFast
 
 import conversations
 import corpus
 import documentation
 import facts
-import pictures
 from tokenizer import train_tokenizer
-from trainer import Batch, weighted_nll
+from training_batch import Batch, weighted_nll
 
-ROW = 256  # tokens a row: the training length of the language proxies
+ROW = 512  # tokens a row: the training length of the language proxies
 PROMPT_WEIGHT, ANSWER_WEIGHT = 0.3, 2.0  # what a prompt states cannot be predicted; what it answers can
-MIX = {"prose": 0.27, "code": 0.17, "languages": 0.10, "arithmetic": 0.06, "recall": 0.19, "chat": 0.21}
+MIX = {"prose": 0.24, "code": 0.14, "languages": 0.07, "arithmetic": 0.08, "recall": 0.19, "chat": 0.28}
 ASSISTANT = "<|header_start|>assistant<|header_end|>\n\n"
 
 
@@ -34,13 +33,20 @@ class Rows:
 
 
 def build_tokenizer() -> PreTrainedTokenizerFast:
-    """The tokenizer, trained on a sample in which every domain has its part."""
+    """The tokenizer, trained on a sample in which every domain has its part.
+
+    Words of the facts are in it often, with and without a space before them: a chat's answer begins with its word, and
+    a word in several pieces would have to be spelled.
+    """
     text = documentation.prose_and_code(held_out=False)
     rng = random.Random(0)
     sample = rng.sample(text["prose"], 1500) + [code[:8000] for code in rng.sample(text["code"], 120)]
     sample += itertools.islice(corpus.languages(rng), 3000)
-    for conversation in itertools.islice(conversations.chat(rng, False), 6000):
+    for conversation in itertools.islice(conversations.chat(rng, False, says_steps=False), 6000):
         sample += [message["content"] for message in conversation.messages]
+    for words in (facts.PEOPLE, facts.CITIES, facts.COUNTRY_OF.values(), facts.THINGS, facts.COLORS, facts.FRUIT):
+        sample += [text for word in words for text in (word, f" {word}")] * 300
+    sample += [f'"{argument}": ' for tool in conversations.TOOLS for argument in tool.arguments] * 300
     return train_tokenizer(sample)
 
 
@@ -76,56 +82,84 @@ def encode_chat(conversation: conversations.Conversation, tokenizer: PreTrainedT
     return _spans(text, tokenizer, answers)
 
 
-def _pack(documents, rows: int) -> Rows:
+@dataclass(frozen=True)
+class Sources:
+    """What rows of one split are cut from: token streams of prose and code, and the sentences between facts."""
+
+    held_out: bool
+    streams: dict[str, np.ndarray]
+    filler: list[str]
+
+
+def sources_of(tokenizer: PreTrainedTokenizerFast, held_out: bool) -> Sources:
+    """The split's prose and code as one stream of token ids each, documents end with `<|end_of_text|>`."""
+    text = documentation.prose_and_code(held_out)
+    streams = {
+        domain: np.concatenate(
+            [np.array(ids, dtype=np.int16) for ids in tokenizer([t + "<|end_of_text|>" for t in texts])["input_ids"]]
+        )
+        for domain, texts in text.items()
+    }
+    lines = [line.strip() for document in text["prose"] for line in document.split(". ")]
+    filler = {line.replace("\n", " ").rstrip(".") + "." for line in lines if 20 < len(line) < 80 and "  " not in line}
+    return Sources(held_out, streams, sorted(filler))
+
+
+def _pack(documents, rows: int, length: int) -> Rows:
     """Whole documents one after the other; the last of a row is cut."""
-    tokens = np.zeros((rows, ROW), dtype=np.int16)
-    weights = np.zeros((rows, ROW), dtype=np.float16)
+    tokens = np.zeros((rows, length), dtype=np.int16)
+    weights = np.zeros((rows, length), dtype=np.float16)
     for row in range(rows):
         filled = 0
-        while filled < ROW:
+        while filled < length:
             ids, weight = next(documents)
-            take = min(ROW - filled, len(ids))
-            tokens[row, filled : filled + take], weights[row, filled : filled + take] = (
-                ids[:take],
-                weight[:take],
-            )
-            filled += take
+            end = min(length, filled + len(ids))
+            tokens[row, filled:end], weights[row, filled:end] = ids[: end - filled], weight[: end - filled]
+            filled = end
     return Rows(tokens, weights)
 
 
-def _windows(texts: list[str], tokenizer: PreTrainedTokenizerFast, rows: int, rng: np.random.Generator) -> Rows:
-    """Random windows of a domain's documents, each row opened by `<|begin_of_text|>`."""
-    ids = tokenizer([text + "<|end_of_text|>" for text in texts])["input_ids"]
-    stream = np.concatenate([np.array(document, dtype=np.int16) for document in ids])
-    starts = rng.integers(0, len(stream) - ROW, rows)
-    tokens = np.stack([stream[start : start + ROW] for start in starts])
-    tokens[:, 0] = tokenizer.bos_token_id
+def _windows(stream: np.ndarray, begin: int, rows: int, length: int, rng: np.random.Generator) -> Rows:
+    """Random windows of a stream, each opened by the token `begin`."""
+    starts = rng.integers(0, len(stream) - length, rows)
+    tokens = np.stack([stream[start : start + length] for start in starts])
+    tokens[:, 0] = begin
     return Rows(tokens, np.ones(tokens.shape, dtype=np.float16))
 
 
-def build_rows(tokenizer: PreTrainedTokenizerFast, held_out: bool, rows: dict[str, int]) -> dict[str, Rows]:
-    """Rows for every domain of MIX; `rows` says how many of each."""
-    rng = random.Random(1 if held_out else 2)
-    numbers = np.random.default_rng(3 if held_out else 4)
-    text = documentation.prose_and_code(held_out)
-    filler = [line.strip() for document in text["prose"] for line in document.split(". ")]
-    filler = sorted(
-        {line.replace("\n", " ").rstrip(".") + "." for line in filler if 20 < len(line) < 80 and "  " not in line}
-    )
+def build_rows(
+    tokenizer: PreTrainedTokenizerFast,
+    sources: Sources,
+    rows: dict[str, int],
+    length: int = ROW,
+    seed: int = 0,
+    says_steps: bool = True,
+) -> dict[str, Rows]:
+    """Rows for every domain of MIX; `rows` says how many of each, `says_steps` how chat answers two hops."""
+    rng, numbers = random.Random(f"{seed}-{sources.held_out}"), np.random.default_rng((seed, sources.held_out))
 
     def plain(documents):
         for document in documents:
             ids = np.array(tokenizer(document + "<|end_of_text|>")["input_ids"], dtype=np.int16)
             yield ids, np.ones(len(ids), dtype=np.float16)
 
-    return {
-        "prose": _windows(text["prose"], tokenizer, rows["prose"], numbers),
-        "code": _windows(text["code"], tokenizer, rows["code"], numbers),
-        "languages": _pack(plain(corpus.languages(rng)), rows["languages"]),
-        "arithmetic": _pack(plain(corpus.arithmetic(rng, held_out)), rows["arithmetic"]),
-        "recall": _pack((encode_recall(d, tokenizer) for d in facts.recall(rng, filler)), rows["recall"]),
-        "chat": _pack((encode_chat(c, tokenizer) for c in conversations.chat(rng, held_out)), rows["chat"]),
+    documents = {
+        "languages": plain(corpus.languages(rng)),
+        "arithmetic": plain(corpus.arithmetic(rng, sources.held_out)),
+        "recall": (encode_recall(d, tokenizer) for d in facts.recall(rng, sources.filler, 4 * length)),
+        "chat": (encode_chat(c, tokenizer) for c in conversations.chat(rng, sources.held_out, says_steps)),
     }
+    return {
+        domain: _windows(sources.streams[domain], tokenizer.bos_token_id, rows[domain], length, numbers)
+        if domain in sources.streams
+        else _pack(documents[domain], rows[domain], length)
+        for domain in MIX
+    }
+
+
+def held_out_rows(tokenizer: PreTrainedTokenizerFast, says_steps: bool = True) -> dict[str, Rows]:
+    """64 rows of each domain that no model learned from."""
+    return build_rows(tokenizer, sources_of(tokenizer, held_out=True), dict.fromkeys(MIX, 64), says_steps=says_steps)
 
 
 def load_or_build_rows(tokenizer: PreTrainedTokenizerFast, work: Path, scale: int = 1) -> tuple[dict, dict]:
@@ -140,13 +174,13 @@ def load_or_build_rows(tokenizer: PreTrainedTokenizerFast, work: Path, scale: in
     key = hashlib.sha256(recipe + sys.version.encode() + tokenizer.backend_tokenizer.to_str().encode()).hexdigest()[:12]
     path = work / f"rows-{scale}-{key}.npz"
     if not path.exists():
-        train = {domain: 16_000 // scale for domain in MIX} | {
-            "languages": 6000 // scale,
-            "arithmetic": 4000 // scale,
+        train = {domain: 12_000 // scale for domain in MIX} | {
+            "languages": 3000 // scale,
+            "arithmetic": 3000 // scale,
         }
         sets = {
-            "train": build_rows(tokenizer, False, train),
-            "held": build_rows(tokenizer, True, dict.fromkeys(MIX, 64)),
+            "train": build_rows(tokenizer, sources_of(tokenizer, held_out=False), train, says_steps=False),
+            "held": held_out_rows(tokenizer, says_steps=False),
         }
         work.mkdir(parents=True, exist_ok=True)
         flat = {
@@ -186,42 +220,3 @@ def held_out_nll(model, rows: dict, length: int = 256) -> dict[str, float]:
             output = model(input_ids=batch.input_ids.to(model.device), use_cache=False)
             result[domain] = round(weighted_nll(output.logits.cpu(), batch).item(), 4)
     return result
-
-
-def picture_conversation(rng: random.Random):
-    """A picture, a conversation of one to three questions about it, and the kinds of the questions in order."""
-    image, questions = pictures.picture_with_questions(rng)
-    chosen = rng.sample(questions, min(len(questions), rng.randrange(1, 4)))
-    messages = []
-    for turn, (_, question, answer) in enumerate(chosen):
-        text = {"type": "text", "text": question}
-        content = [{"type": "image"}, text] if turn == 0 else [text]
-        messages += [
-            {"role": "user", "content": content},
-            {"role": "assistant", "content": [{"type": "text", "text": answer}]},
-        ]
-    return image, conversations.Conversation("picture", messages), [kind for kind, _, _ in chosen]
-
-
-def one_tile_tokens(processor: ProcessorMixin) -> str:
-    """What the processor writes for `<|image|>` when the picture is one tile."""
-    patches = (pictures.SIDE // processor.patch_size) ** 2 // processor.downsample_ratio
-    return "<|image_start|><|image|>" + "<|patch|>" * patches + "<|image_end|>"
-
-
-def picture_batch(processor: ProcessorMixin, step: int, seed: int, batch: int, share: float) -> Batch:
-    """`batch` drawn pictures with their conversations, padded on the right."""
-    rng = random.Random(f"pictures-{seed}-{step}")
-    drawn = [picture_conversation(rng) for _ in range(batch)]
-    tiles = processor.image_processor([image for image, _, _ in drawn], return_tensors="pt")["pixel_values"]
-    expanded = one_tile_tokens(processor)
-    rows = [encode_chat(conversation, processor.tokenizer, expanded) for _, conversation, _ in drawn]
-    length = max(len(ids) for ids, _ in rows)
-    tokens = np.full((batch, length), processor.tokenizer.pad_token_id, dtype=np.int64)
-    weights = np.zeros((batch, length), dtype=np.float32)
-    for row, (ids, weight) in enumerate(rows):
-        tokens[row, : len(ids)], weights[row, : len(ids)] = (
-            ids,
-            np.where(weight == PROMPT_WEIGHT, 0.02, weight),
-        )
-    return Batch(torch.from_numpy(tokens), torch.from_numpy(weights), tiles.float(), share)

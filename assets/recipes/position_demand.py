@@ -16,9 +16,11 @@ from transformers import Llama4ForCausalLM, Llama4TextConfig, logging
 
 import samples
 from evaluate import provenance
+from initial_weights import initialize
 from llama4lab.assets import ASSETS, write_manifest
 from llama4lab.recall import BEGIN, FILLER_0, NAME_0, NAMES, QUESTION, VALUE_0, VALUES
-from trainer import Batch, Schedule, initialize, train
+from trainer import Schedule, train
+from training_batch import Batch
 
 ROOT = Path(__file__).resolve().parents[2]
 

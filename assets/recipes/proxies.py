@@ -9,13 +9,14 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-import pictures
+from llama4lab import drawn_pictures as pictures
 
 PATCH = 6  # pixels; 8 x 8 patches a tile, 16 tokens after the pixel shuffle
 
 
 def scout_config(tokenizer: PreTrainedTokenizerFast, **text_changes) -> Llama4Config:
-    """Scout with every key of the real configuration; chunk and floor_scale shrink together, 8192 to 64.
+    """Scout with every key of the real configuration; chunk and floor_scale shrink together, 8192 to 128, so that
+    a conversation and a picture fit in one chunk, as in Scout.
 
     `text_changes` replace or add keys of the text configuration.
     """
@@ -23,11 +24,11 @@ def scout_config(tokenizer: PreTrainedTokenizerFast, **text_changes) -> Llama4Co
     stop = [ids("<|end_of_text|>"), ids("<|eom|>"), ids("<|eot|>")]
     text = {
         "attention_bias": False,
-        "attention_chunk_size": 64,
+        "attention_chunk_size": 128,
         "attention_dropout": 0.0,
         "attn_scale": 0.1,
         "attn_temperature_tuning": True,
-        "floor_scale": 64,
+        "floor_scale": 128,
         "bos_token_id": ids("<|begin_of_text|>"),
         "eos_token_id": stop,
         "pad_token_id": ids("<|finetune_right_pad|>"),
@@ -55,7 +56,7 @@ def scout_config(tokenizer: PreTrainedTokenizerFast, **text_changes) -> Llama4Co
             "factor": 16.0,
             "low_freq_factor": 1.0,
             "high_freq_factor": 1.0,
-            "original_max_position_embeddings": 64,
+            "original_max_position_embeddings": 128,
         },
         "router_aux_loss_coef": 0.001,
         "router_jitter_noise": 0.0,
@@ -112,17 +113,18 @@ def maverick_config(tokenizer: PreTrainedTokenizerFast) -> Llama4Config:
 def behemoth_config(tokenizer: PreTrainedTokenizerFast) -> Llama4Config:
     """A larger model of the same family with Behemoth's 16 experts; the rest of Behemoth's shape is not published.
 
-    Six layers, every third an expert layer, 2.7 times the active parameters of scout-proxy.
+    Eight layers, two of them global, every fourth an expert layer, about five times the active parameters of
+    scout-proxy: the first edition's, half as large, was no better than its student.
     """
     return scout_config(
         tokenizer,
-        hidden_size=192,
-        num_hidden_layers=6,
-        intermediate_size=128,
+        hidden_size=256,
+        num_hidden_layers=8,
+        intermediate_size=192,
         intermediate_size_mlp=768,
-        interleave_moe_layer_step=3,
-        moe_layers=[2, 5],
-        no_rope_layers=[1, 1, 1, 0, 1, 1],
+        interleave_moe_layer_step=4,
+        moe_layers=[3, 7],
+        no_rope_layers=[1, 1, 1, 0] * 2,
     )
 
 
@@ -143,6 +145,9 @@ def small_config(tokenizer: PreTrainedTokenizerFast, kind: str) -> Llama4TextCon
     width = {"moe": 2, "dense-active": 2, "dense-total": 1 + SMALL_EXPERTS}[kind] * SMALL_WIDTH
     text = scout_config(
         tokenizer,
+        # At 128 the rows of these runs would have no wall.
+        attention_chunk_size=64,
+        floor_scale=64,
         hidden_size=48,
         num_attention_heads=2,
         num_key_value_heads=1,
@@ -192,6 +197,15 @@ def ablation_config(kind: str, vocabulary: int) -> Llama4TextConfig:
         use_qk_norm=True,
         vocab_size=vocabulary,
     )
+
+
+def two_groups_config(vocabulary: int) -> Llama4TextConfig:
+    """The hybrid of the word world with two groups of four layers, so that one can use what the other found."""
+    config = ablation_config("hybrid", vocabulary)
+    config.num_hidden_layers = 8
+    config.no_rope_layers, config.layer_types = config.no_rope_layers * 2, config.layer_types * 2
+    config.moe_layers = list(range(8))
+    return config
 
 
 def build_processor(tokenizer: PreTrainedTokenizerFast) -> Llama4Processor:

@@ -6,12 +6,13 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 from llama4lab.recall import BEGIN, FILLER_0, NAME_0, NAMES, QUESTION, VALUE_0, VALUES, VOCABULARY, filler_run
-from trainer import Batch
+from llama4lab.recall_hops import KINDS, draw_chains, question
+from training_batch import Batch
 
 
-def build_tokenizer() -> PreTrainedTokenizerFast:
+def build_tokenizer(vocabulary: tuple[str, ...] = VOCABULARY) -> PreTrainedTokenizerFast:
     """One token a word, so that every distance in the notebook counts words."""
-    tokenizer = Tokenizer(models.WordLevel({word: i for i, word in enumerate(VOCABULARY)}, unk_token="<|end_of_text|>"))
+    tokenizer = Tokenizer(models.WordLevel({word: i for i, word in enumerate(vocabulary)}, unk_token="<|end_of_text|>"))
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
@@ -84,10 +85,50 @@ def matching_row(rng: np.random.Generator, length: int, table: np.ndarray) -> tu
     return np.array(row[:length]), np.array(answers[:length])
 
 
+def hops_row(rng: np.random.Generator, length: int, table: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """One row of chains (`llama4lab.recall_hops`), told in any order, and questions of all three kinds."""
+    chains = int(rng.integers(1, 1 + min(6, length // 12)))
+    pointers, names, values = draw_chains(rng, chains)
+    waiting = [(True, chain) for chain in range(chains)] + [(False, chain) for chain in range(chains)]
+    waiting = [waiting[at] for at in rng.permutation(len(waiting))]
+    filler, used, told = filler_run(rng, length, table), 0, set()
+    filler_share, ask_share = 0.5 * rng.random(), rng.uniform(0.2, 0.6)
+    row, answers = [BEGIN], [False]
+    while len(row) < length:
+        if rng.random() < filler_share:
+            run = int(rng.integers(1, 6))
+            row += filler[used : used + run].tolist()
+            answers += [False] * run
+            used += run
+            continue
+        known = [chain for chain in range(chains) if (False, chain) in told]
+        if waiting and (not known or rng.random() > ask_share):
+            points, chain = waiting.pop()
+            told.add((points, chain))
+            pair = (pointers[chain], NAME_0 + names[chain]) if points else (names[chain], VALUE_0 + values[chain])
+            row += [NAME_0 + int(pair[0]), int(pair[1])]
+            answers += [False, False]
+        elif known:
+            chain = int(rng.choice(known))
+            linked = (True, chain) in told
+            kind = str(rng.choice(KINDS, p=(0.2, 0.5, 0.3) if linked else (0.4, 0.0, 0.6)))
+            asked = pointers[chain] if kind == "two hops" else names[chain]
+            said = [NAME_0 + int(names[chain])] * (kind == "two hops") + [VALUE_0 + int(values[chain])]
+            row += question(kind, int(asked)) + said
+            answers += [False, False] + [True] * len(said)
+    return np.array(row[:length]), np.array(answers[:length])
+
+
 def matching_batch(step: int, seed: int, batch: int, length: int, table: np.ndarray) -> Batch:
     """`batch` rows of `matching_row`, `length` tokens each; an answer weighs twenty times a filler word."""
     rng = np.random.default_rng((seed, step))
-    return _batch([matching_row(rng, length, table) for _ in range(batch)], filler_weight=0.05)
+    return weigh([matching_row(rng, length, table) for _ in range(batch)], filler_weight=0.05)
+
+
+def hops_batch(step: int, seed: int, batch: int, length: int, table: np.ndarray) -> Batch:
+    """`batch` rows of `hops_row`, weighed as those of `matching_batch`."""
+    rng = np.random.default_rng((seed, step))
+    return weigh([hops_row(rng, length, table) for _ in range(batch)], filler_weight=0.05)
 
 
 def recall_batch(step: int, seed: int, batch: int, length: int, table: np.ndarray, far: float = 0.0) -> Batch:
@@ -96,12 +137,12 @@ def recall_batch(step: int, seed: int, batch: int, length: int, table: np.ndarra
     An answer weighs ten times a filler word; what cannot be predicted weighs nothing.
     """
     rng = np.random.default_rng((seed, step))
-    return _batch([training_row(rng, length, table, rng.random() < far) for _ in range(batch)], filler_weight=0.1)
+    return weigh([training_row(rng, length, table, rng.random() < far) for _ in range(batch)], filler_weight=0.1)
 
 
-def _batch(rows: list[tuple[np.ndarray, np.ndarray]], filler_weight: float) -> Batch:
+def weigh(rows: list[tuple[np.ndarray, np.ndarray]], filler_weight: float) -> Batch:
     """Rows of (token ids, mask of the answers) with weights: an answer 1, filler less, what cannot be predicted 0."""
     tokens = np.stack([row for row, _ in rows])
     answers = np.stack([mask for _, mask in rows])
-    weights = np.where(answers, 1.0, np.where(tokens >= FILLER_0, filler_weight, 0.0))
+    weights = np.where(answers, 1.0, np.where((tokens >= FILLER_0) & (tokens < len(VOCABULARY)), filler_weight, 0.0))
     return Batch(torch.from_numpy(tokens), torch.from_numpy(weights.astype(np.float32)))

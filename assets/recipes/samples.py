@@ -18,6 +18,7 @@ import corpus
 import documentation
 import facts
 import language_batches as lb
+from llama4lab import drawn_pictures as pictures
 from llama4lab.assets import ASSETS, write_manifest
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -35,7 +36,7 @@ def corpus_record() -> dict:
 
     Generated domains have no end: their first 500 documents stand for them.
     """
-    record = {"python": documentation.python_build()}
+    record = {"sources": documentation.sources()}
     for split, held_out in (("train", False), ("held_out", True)):
         text = documentation.prose_and_code(held_out)
         documents = {
@@ -133,14 +134,14 @@ def needles(tokenizer, each: int = 8) -> list[dict]:
 
 
 def write_pictures(folder: Path) -> list[dict]:
-    """Draw pictures into `folder`; their file names and questions."""
+    """Draw pictures into `folder`, first PICTURES of one tile, then two of each grid; their file names and questions."""
     folder.mkdir(parents=True, exist_ok=True)
     entries = []
-    for number in range(PICTURES):
-        image, questions = lb.pictures.picture_with_questions(random.Random(f"sample-{number}"))
+    for number, grid in enumerate([(1, 1)] * PICTURES + [grid for grid in pictures.GRIDS for _ in range(2)]):
+        image, questions = pictures.picture_with_questions(random.Random(f"sample-{number}"), grid)
         image.save(folder / f"{number:02d}.png")
         asked = [{"kind": kind, "question": question, "answer": answer} for kind, question, answer in questions]
-        entries.append({"file": f"pictures/{number:02d}.png", "questions": asked})
+        entries.append({"file": f"pictures/{number:02d}.png", "grid": list(grid), "questions": asked})
     return entries
 
 
@@ -152,7 +153,7 @@ def write_json(path: Path, content) -> None:
 
 def main() -> None:
     tokenizer = lb.build_tokenizer()
-    train, held = lb.load_or_build_rows(tokenizer, ROOT / ".work")
+    (train, _), held = lb.load_or_build_rows(tokenizer, ROOT / ".work"), lb.held_out_rows(tokenizer)
     write_json(SAMPLES / "corpus.json", corpus_record())
     write_json(SAMPLES / "held_out.json", held_out_texts(tokenizer, train, held))
     write_json(SAMPLES / "needles.json", needles(tokenizer))

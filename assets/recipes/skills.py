@@ -1,15 +1,17 @@
 """What a language model of the course can do: exact answers in chat, about pictures and about facts in prose."""
 
 import random
-from dataclasses import replace
 from functools import partial
 from itertools import islice
 
 import numpy as np
 import torch
 
+import conversations
 import language_batches as lb
+import picture_batches as pb
 import samples
+from llama4lab import drawn_pictures as pictures
 from llama4lab.dispatch import sorted_dispatch
 
 
@@ -38,35 +40,47 @@ def exact_answers(model: torch.nn.Module, rows: list[tuple[np.ndarray, np.ndarra
     return verdicts
 
 
-def chat_accuracy(model, tokenizer, conversations: int = 256) -> dict[str, float]:
-    """Exact answers on unseen conversations, by where the answers come from (`conversations.Conversation.kind`)."""
+def chat_accuracy(model, tokenizer, of_a_kind: int = 256) -> dict[str, float]:
+    """Exact answers in unseen conversations, by where the answers come from (`conversations.Conversation.kind`).
+
+    Of a conversation with a tool the call and the reading of its result count apart.
+    """
     rng = random.Random(20_000)
     kinds: dict[str, list] = {}
-    for conversation in islice(conversations.chat(rng, held_out=True), conversations * 6):
+    for conversation in islice(conversations.chat(rng, held_out=True), of_a_kind * 40):
         rows = kinds.setdefault(conversation.kind, [])
-        if len(rows) < conversations:
+        if len(rows) < of_a_kind:
             rows.append(lb.encode_chat(conversation, tokenizer))
-    pad = tokenizer.pad_token_id
-    return {kind: float(np.mean(exact_answers(model, rows, pad))) for kind, rows in sorted(kinds.items())}
+    shares = {}
+    for kind, rows in sorted(kinds.items()):
+        verdicts = exact_answers(model, rows, tokenizer.pad_token_id)
+        if kind.startswith("tool"):
+            shares[f"{kind}: the call"] = float(np.mean(verdicts[::2]))
+            shares[f"{kind}: its result"] = float(np.mean(verdicts[1::2]))
+        else:
+            shares[kind] = float(np.mean(verdicts))
+    return shares
 
 
-def picture_accuracy(model, processor, pictures: int = 400) -> dict[str, float]:
-    """Exact answers about unseen pictures, one question a picture, by kind of question."""
+def picture_accuracy(model, processor, conversations_each: int = 300) -> dict[str, float]:
+    """Exact answers about unseen pictures: by kind of question for one tile, and for several tiles and two pictures."""
     rng = random.Random(30_000)
-    images, rows, kinds = [], [], []
-    expanded = lb.one_tile_tokens(processor)
-    for _ in range(pictures):
-        image, conversation, asked = lb.picture_conversation(rng)
-        images.append(image)
-        first_turn = replace(conversation, messages=conversation.messages[:2])
-        rows.append(lb.encode_chat(first_turn, processor.tokenizer, expanded))
-        kinds.append(asked[0])
-    tiles = processor.image_processor(images, return_tensors="pt")["pixel_values"].to(model.dtype)
-    verdicts = exact_answers(model, rows, processor.tokenizer.pad_token_id, pixel_values=tiles)
-    return {
-        kind: float(np.mean([right for right, other in zip(verdicts, kinds, strict=True) if other == kind]))
-        for kind in sorted(set(kinds))
-    }
+    shares = {}
+    for layout in pb.LAYOUTS:
+        verdicts, kinds = [], []
+        grids = pictures.GRIDS if layout == "several tiles" else ((1, 1),)
+        for grid in grids:
+            drawn = [pb.picture_conversation(rng, layout, grid) for _ in range(conversations_each // len(grids))]
+            rows, tiles = pb.encode_pictures(drawn, processor)
+            verdicts += exact_answers(model, rows, processor.tokenizer.pad_token_id, pixel_values=tiles.to(model.dtype))
+            kinds += [kind for one in drawn for kind in one.kinds]
+        if layout == "one tile":
+            for kind in sorted(set(kinds)):
+                right = [verdict for verdict, other in zip(verdicts, kinds, strict=True) if other == kind]
+                shares[kind] = float(np.mean(right))
+        else:
+            shares[layout] = float(np.mean(verdicts))
+    return shares
 
 
 def prompt_recall(model, tokenizer, filler: list[int], length: int, rows: int, **needle) -> float:
@@ -93,9 +107,9 @@ def recall_in_prose(model, tokenizer, rows: int = 40) -> dict[str, dict]:
         for name, (kind, count) in samples.NEEDLE_KINDS.items()
         if count > 1
     }
-    # The first chunk of 64 tokens ends here: what happens to a fact that the wall cuts in two?
+    # The first chunk of 128 tokens ends here: what happens to a fact that the wall cuts in two?
     around_a_wall = {
-        str(place): ask(256, rows, depth=place / 234, kind="one hop", count=1) for place in range(40, 80, 3)
+        str(place): ask(256, rows, depth=place / 234, kind="one hop", count=1) for place in range(100, 145, 3)
     }
     return {
         "one needle, by length and depth": one,

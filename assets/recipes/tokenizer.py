@@ -61,7 +61,7 @@ CHAT_TEMPLATE = """\
 {%- endif %}
 {%- for message in messages %}
     {%- if message.role in ('tool', 'ipython') %}
-        {{- header('ipython') + (message.content if message.content is string else message.content | tojson) }}
+        {{- header('ipython') + (message.content | tojson) }}
     {%- else %}
         {{- header(message.role) }}
         {%- if message.tool_calls %}

@@ -10,8 +10,6 @@ import ctypes
 import shutil
 import sys
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -19,43 +17,34 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import Llama4ForCausalLM, Llama4ForConditionalGeneration, logging
 
+import herd_data
 import language_batches
 import recall_batches
-from llama4lab.recall import follower_table, needle_rows, recall_accuracy
+from growing import deepen
+from herd import HERD
+from initial_weights import initialize
+from last_lesson import Lesson
+from llama4lab.recall import VOCABULARY, follower_table, needle_rows, recall_accuracy
+from llama4lab.recall_hops import HOPS_VOCABULARY, KINDS, hop_accuracy, hop_rows
 from proxies import (
     ablation_config,
-    behemoth_config,
     build_generation_config,
     build_processor,
-    dense_twin_config,
-    maverick_config,
-    scout_config,
     small_config,
+    two_groups_config,
 )
-from trainer import Schedule, TrainingError, initialize, train
+from trainer import Schedule, TrainingError, train
 
 ROOT = Path(__file__).resolve().parents[2]
 
 ABLATIONS = ("chunk-only", "hybrid", "grown-hybrid", "rope", "nope")
-ABLATION_STEPS, GROWING_STEPS = 9000, 4000
-PICTURES_EVERY = 3  # steps
-
-
-@dataclass(frozen=True)
-class LanguageModel:
-    """A recipe's configuration, number of optimizer steps, and whether it learns from pictures too."""
-
-    config: Callable
-    steps: int
-    pictures: bool = True
-
-
-LANGUAGE_MODELS = {
-    "scout-proxy": LanguageModel(scout_config, 4000),
-    "maverick-proxy": LanguageModel(maverick_config, 2000),
-    "behemoth-proxy": LanguageModel(behemoth_config, 2000),
-    "dense-twin": LanguageModel(dense_twin_config, 4000, pictures=False),
-}
+TWO_GROUPS = "two-groups"
+# A model that begins with the finished weights of another one, of the same seed.
+BEGINS_AS = {"grown-hybrid": "chunk-only", TWO_GROUPS: "grown-hybrid"}
+ABLATION_STEPS = {"grown-hybrid": 4000, TWO_GROUPS: 5000}
+FROM_SCRATCH_STEPS = 9000
+LANGUAGE_MODELS = tuple(HERD)
+LESSON_STEPS = 500
 # Small models: the kind of their blocks and how their experts are balanced.
 SMALL_MODELS = {
     "small-moe": ("moe", "loss"),
@@ -74,7 +63,7 @@ STORED_SEEDS = ("0", "1")  # of the attention ablations
 def known_recipes() -> list[str]:
     """The names that this command takes."""
     small = [f"ablations/{name}" + "-SEED" * name.startswith("balance-") for name in SMALL_MODELS]
-    return [*LANGUAGE_MODELS, *small, *(f"ablations/{kind}-SEED" for kind in ABLATIONS)]
+    return [*LANGUAGE_MODELS, *small, *(f"ablations/{kind}-SEED" for kind in (*ABLATIONS, TWO_GROUPS))]
 
 
 def is_stored(name: str) -> bool:
@@ -113,34 +102,36 @@ def save(model, processor, target: Path, work: Path) -> None:
     shutil.copyfile(work / "log.jsonl", target / "training_log.jsonl")
 
 
-def train_language_model(name: str, target: Path, work: Path, steps: int, device: str, seed: int, scale: int) -> None:
-    """One of LANGUAGE_MODELS: text of six domains, and for most of them pictures every third step."""
-    tokenizer = language_batches.build_tokenizer()
-    processor = build_processor(tokenizer)
-    rows, held = language_batches.load_or_build_rows(tokenizer, work.parent, scale)
-    config = LANGUAGE_MODELS[name].config(tokenizer)
+def train_language_model(name: str, target: Path, work: Path, steps: int, device: str, seed: int) -> None:
+    """The last lesson of a model that herd.py trained, and its folder.
+
+    Raises:
+        TrainingError: the herd's weights are not there.
+    """
+    herd = work.parent / "herd"
+    if not (herd / f"{name}.safetensors").exists():
+        raise TrainingError(f"{name} begins with what the herd learned: run herd.py {name} first.")
+    recipe = HERD[name]
+    sources, tokenizer = herd_data.sources_in(work.parent)
+    processor, config = build_processor(tokenizer), recipe.config(tokenizer)
     model = Llama4ForConditionalGeneration(config)
-    initialize(model, seed)
-
-    def batches(step: int) -> list:
-        # Short rows first: copying from the prompt appears sooner on them.
-        batch, length = (32, 128) if step < steps * 5 // 16 else (16, 256)
-        found = [language_batches.text_batch(rows, step, seed, batch, length)]
-        if LANGUAGE_MODELS[name].pictures and step % PICTURES_EVERY == 0:
-            found.append(language_batches.picture_batch(processor, step, seed, batch=48, share=0.5))
-        return found
-
+    model.load_state_dict({key: value.float() for key, value in load_file(herd / f"{name}.safetensors").items()})
+    lesson = Lesson(processor, sources, recipe.pictures)
+    held = language_batches.held_out_rows(tokenizer)
     model = train(
         model,
-        batches,
-        Schedule(steps=steps, floor=0.02),
+        lesson.batches,
+        Schedule(steps=steps, learning_rate=5e-4, warmup=50, hold=0.3, floor=0.02, half_precision=True),
         work,
         device=device,
         seed=seed,
         evaluate=partial(language_batches.held_out_nll, rows=held),
+        evaluate_every=steps,
     )
     model.generation_config = build_generation_config(config)
     save(model, processor, target, work)
+    log = (herd / f"{name}.jsonl").read_text(encoding="utf-8")
+    (target / "training_log.jsonl").write_text(log + (work / "log.jsonl").read_text(encoding="utf-8"), encoding="utf-8")
 
 
 def train_small(name: str, target: Path, work: Path, steps: int, device: str, seed: int, scale: int) -> None:
@@ -175,17 +166,18 @@ def keep_weights(model, path: Path) -> None:
     save_file({name: value for name, value in weights.items() if name not in tied}, path, metadata={"format": "pt"})
 
 
-def chunk_only_weights(seed: int, work: Path) -> dict[str, torch.Tensor]:
-    """The finished chunk-only model of this seed, from assets or, where it is only measured, from .work.
+def first_weights(kind: str, seed: int, work: Path) -> dict[str, torch.Tensor]:
+    """The finished model that `kind` begins as, from assets or, where it is only measured, from .work.
 
     Raises:
         TrainingError: it was not trained yet.
     """
-    name = f"ablations/chunk-only-{seed}/model.safetensors"
-    for path in (ROOT / "assets" / "models" / name, work / "models" / name):
-        if path.exists():
-            return {key: value.float() for key, value in load_file(path).items()}
-    raise TrainingError(f"A grown hybrid begins as chunk-only: run train.py ablations/chunk-only-{seed} first.")
+    begins_as = f"ablations/{BEGINS_AS[kind]}-{seed}"
+    for folder in (ROOT / "assets" / "models", work / "models"):
+        if (folder / begins_as).exists():
+            weights = load_file(folder / begins_as / "model.safetensors")
+            return {key: value.float() for key, value in weights.items()}
+    raise TrainingError(f"{kind} begins as another model: run train.py {begins_as} first.")
 
 
 def train_ablation(kind: str, target: Path, work: Path, steps: int, device: str, seed: int) -> None:
@@ -193,18 +185,20 @@ def train_ablation(kind: str, target: Path, work: Path, steps: int, device: str,
 
     A grown hybrid begins with the weights of a chunk-only model, which can match names within a chunk; then its last
     layer is opened and it learns on rows that ask again and again. Trained from the start, a hybrid finds a fact
-    anywhere, but does not learn to tell facts apart.
+    anywhere, but does not learn to tell facts apart. Two groups begin as a grown hybrid with four more layers.
     """
-    tokenizer = recall_batches.build_tokenizer()
-    table = follower_table()
-    model = Llama4ForCausalLM(ablation_config(kind, len(tokenizer)))
-    grows = kind == "grown-hybrid"
+    vocabulary = HOPS_VOCABULARY if kind == TWO_GROUPS else VOCABULARY
+    tokenizer, table = recall_batches.build_tokenizer(vocabulary), follower_table()
+    config = two_groups_config(len(tokenizer)) if kind == TWO_GROUPS else ablation_config(kind, len(tokenizer))
+    model = Llama4ForCausalLM(config)
+    initialize(model, seed)
+    grows = kind in BEGINS_AS
     if grows:
-        model.load_state_dict(chunk_only_weights(seed, work.parents[1]))
-    else:
-        initialize(model, seed)
+        deepen(model, first_weights(kind, seed, work.parents[1]))
 
     def batches(step: int) -> list:
+        if kind == TWO_GROUPS:
+            return [recall_batches.hops_batch(step, seed, 8, 128, table)]
         if grows:
             return [recall_batches.matching_batch(step, seed, 8, 128, table)]
         # Short rows with near questions first: copying a fact begins with near ones, and it begins after a number of
@@ -217,6 +211,8 @@ def train_ablation(kind: str, target: Path, work: Path, steps: int, device: str,
     needles = {distance: needle_rows(64, 128, distance, seed=1, distractors=6) for distance in distances}
 
     def evaluate(trained) -> dict[str, float]:
+        if kind == TWO_GROUPS:
+            return {asked: hop_accuracy(trained, hop_rows(64, 128, asked, seed=1)) for asked in KINDS}
         return {f"recall at {distance}": recall_accuracy(trained, rows) for distance, rows in needles.items()}
 
     model = train(
@@ -252,20 +248,20 @@ def main() -> None:
     family, _, variant = options.name.partition("/")
     kind, _, seed = variant.rpartition("-")
     if options.name in LANGUAGE_MODELS:
-        steps = options.steps or LANGUAGE_MODELS[options.name].steps
-        train_language_model(options.name, target, work, steps, options.device, options.seed, options.corpus_scale)
+        steps = options.steps or LESSON_STEPS
+        train_language_model(options.name, target, work, steps, options.device, options.seed)
     elif family == "ablations" and variant in SMALL_MODELS:
         steps = options.steps or SMALL_STEPS
         train_small(variant, target, work, steps, options.device, options.seed, options.corpus_scale)
     elif family == "ablations" and kind in SMALL_MODELS and seed.isdigit():
         steps = options.steps or BALANCE_STEPS
         train_small(kind, target, work, steps, options.device, int(seed), options.corpus_scale)
-    elif family == "ablations" and kind in ABLATIONS and seed.isdigit():
+    elif family == "ablations" and kind in (*ABLATIONS, TWO_GROUPS) and seed.isdigit():
         train_ablation(
             kind,
             target,
             work,
-            options.steps or (GROWING_STEPS if kind == "grown-hybrid" else ABLATION_STEPS),
+            options.steps or ABLATION_STEPS.get(kind, FROM_SCRATCH_STEPS),
             options.device,
             int(seed),
         )

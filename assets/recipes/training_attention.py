@@ -30,7 +30,11 @@ def attend(module, query, key, value, attention_mask, scaling=None, dropout=0.0,
         raise ValueError("This attention is for whole rows without mask and cache; load the model with 'sdpa'.")
     chunked = module.config.layer_types[module.layer_idx] == "chunked_attention"
     chunk = module.config.attention_chunk_size if chunked else None
-    output = attend_in_chunks(query, key, value, chunk, scale=scaling, dropout_p=dropout, enable_gqa=True)
+    if query.is_cuda:  # its kernels for float32 know no shared keys
+        groups = query.shape[1] // key.shape[1]
+        key, value = key.repeat_interleave(groups, dim=1), value.repeat_interleave(groups, dim=1)
+    shared = query.shape[1] != key.shape[1]
+    output = attend_in_chunks(query, key, value, chunk, scale=scaling, dropout_p=dropout, enable_gqa=shared)
     return output.contiguous(), None
 
 

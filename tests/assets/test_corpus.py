@@ -14,7 +14,8 @@ import corpus
 import documentation
 import facts
 import language_batches as lb
-import pictures
+import picture_batches as pb
+from llama4lab import drawn_pictures as pictures
 from llama4lab.assets import ASSETS
 
 
@@ -28,7 +29,14 @@ def test_a_share_of_the_documents_is_held_out():
     for domain in ("prose", "code"):
         # How many documents there are depends on the Python that runs: the corpus is its own library.
         assert 0.01 < len(held_text[domain]) / len(train_text[domain]) < 0.2, domain
-    assert not set(train_text["code"]) & set(held_text["code"])
+        assert not set(held_text[domain]) & set(train_text[domain])
+        assert not any("/lib/python3" in text and "--prefix" in text for text in train_text[domain])  # of the build
+
+
+def test_documents_that_are_near_twins_are_in_one_split():
+    names = [f"transformers/models/llama4/{part}.py" for part in ("configuration_llama4", "modeling_llama4")]
+    assert len({documentation.document_group(name) for name in names}) == 1
+    assert documentation.document_group("numpy/linalg/_linalg.py") == "numpy/linalg/_linalg.py"
 
 
 def test_held_out_sums_are_never_trained_on():
@@ -90,20 +98,19 @@ def test_recall_documents_ask_only_what_was_told():
 
 def test_conversations_come_in_every_kind_and_end_with_the_assistant():
     found = {c.kind: c for c in itertools.islice(conversations.chat(random.Random(4), False), 600)}
-    assert {"one hop", "two hops", "other words", "sums", "countries", "repeat", "name", "tool", "greeting"} < set(
-        found
-    )
+    from_the_prompt = {"one hop", "two hops", "other words"}
+    assert set(found) == from_the_prompt | (set(conversations.KINDS) - {"from the prompt"}) | {"tool, pythonic"}
     assert all(c.messages[-1]["role"] == "assistant" for c in found.values())
     roles = [message["role"] for message in found["tool"].messages]
-    assert roles == ["user", "assistant", "tool", "assistant"] and found["tool"].tools == [conversations.LOOK_UP]
+    assert roles == ["user", "assistant", "tool", "assistant"] and 1 <= len(found["tool"].tools) <= 2
 
 
 def test_tokenizer_is_rebuilt_byte_for_byte():
-    recorded = json.loads((ASSETS / "samples" / "corpus.json").read_text(encoding="utf-8"))["python"]
+    recorded = json.loads((ASSETS / "samples" / "corpus.json").read_text(encoding="utf-8"))["sources"]
     built = lb.build_tokenizer().backend_tokenizer.to_str()
     stored = AutoProcessor.from_pretrained(ASSETS / "models" / "scout-proxy").tokenizer.backend_tokenizer.to_str()
     # Another Python carries another documentation, hence other merges; the form must still be the same.
-    if documentation.python_build() == recorded:
+    if documentation.sources() == recorded:
         assert built == stored
     else:
         assert json.loads(built)["added_tokens"] == json.loads(stored)["added_tokens"]
@@ -140,15 +147,33 @@ def test_chat_rows_learn_the_answers_and_their_stop_token(processor):
     assert processor.tokenizer.decode(ids[weights == lb.ANSWER_WEIGHT]) == "Oslo.<|eot|>"
 
 
-def test_picture_rows_are_what_the_processor_makes(processor):
-    batch = lb.picture_batch(processor, step=0, seed=0, batch=3, share=1.0)
-    image, conversation, _ = lb.picture_conversation(random.Random("pictures-0-0"))
-    text = processor.apply_chat_template(conversation.messages, tokenize=False)
-    made = processor(text=text, images=[image], add_special_tokens=False, return_tensors="pt")
-    length = made["input_ids"].shape[1]
-    assert torch.equal(batch.input_ids[0, :length], made["input_ids"][0])
-    assert (batch.input_ids[0, length:] == processor.tokenizer.pad_token_id).all()
-    assert torch.equal(batch.pixel_values[0], made["pixel_values"][0].float())
+@pytest.mark.parametrize("layout", pb.LAYOUTS)
+@pytest.mark.parametrize("grid", [(1, 1), (1, 3), (2, 2)])
+def test_picture_rows_are_what_the_processor_makes(processor, layout, grid):
+    drawn = pb.picture_conversation(random.Random(3), layout, grid)
+    ((ids, _),), tiles = pb.encode_pictures([drawn], processor)
+    text = processor.apply_chat_template(drawn.conversation.messages, tokenize=False)
+    made = processor(text=text, images=drawn.images, add_special_tokens=False, return_tensors="pt")
+    assert made["input_ids"][0].tolist() == ids.tolist()
+    assert torch.equal(tiles, made["pixel_values"])
+
+
+def test_two_pictures_are_asked_about_by_their_place_in_the_prompt():
+    drawn = pb.picture_conversation(random.Random(5), "two pictures")
+    questions = [message["content"][-1]["text"] for message in drawn.conversation.messages[::2]]
+    assert len(drawn.images) == 2
+    assert all(question.endswith(("in the first picture?", "in the second picture?")) for question in questions)
+
+
+def test_calls_are_written_in_both_forms(processor):
+    made = itertools.islice(conversations.chat(random.Random(4), False), 600)
+    asked = {c.kind: c for c in made if c.kind.startswith("tool")}
+    (call,) = asked["tool"].messages[1]["tool_calls"]
+    assert call["function"]["name"] in {tool["function"]["name"] for tool in asked["tool"].tools}
+    pythonic = asked["tool, pythonic"].messages[2]["content"]
+    assert re.fullmatch(r"\[(look_up|get_weather|find_person|add)\(\w+=.+\)\]", pythonic)
+    result = asked["tool"].messages[2]["content"]
+    assert asked["tool"].messages[3]["content"] == f"{result}."
 
 
 def test_picture_answers_are_true():

@@ -102,9 +102,9 @@ def test_loads_through_the_auto_classes_of_scout():
 def test_prefill_equals_decoding_token_by_token_across_chunk_walls(member):
     _, processor, model = member
     ids = processor.tokenizer(SAMPLES["prose"]["texts"][0], add_special_tokens=False, return_tensors="pt")["input_ids"][
-        :, :150
+        :, :300
     ]
-    assert ids.shape[1] == 150 and model.config.text_config.attention_chunk_size == 64
+    assert ids.shape[1] > 2 * model.config.text_config.attention_chunk_size
     cache, steps = DynamicCache(config=model.config.text_config), []
     with torch.no_grad():
         whole = model(input_ids=ids).logits

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 
@@ -11,8 +12,10 @@ import torch
 from transformers import AutoModelForCausalLM, AutoProcessor, Llama4ForConditionalGeneration
 
 import train as train_recipes
+from herd import HERD
 from llama4lab.assets import ASSETS
 from llama4lab.parameters import count_active
+from tests.assets.small_sources import write_sources
 
 
 @pytest.fixture(scope="module")
@@ -50,9 +53,20 @@ def test_an_ablation_is_made_end_to_end(tmp_path):
     assert (tmp_path / "m" / "ablations" / "chunk-only-1" / "training_log.jsonl").stat().st_size > 50
 
 
+@pytest.fixture
+def work(tmp_path, processor):
+    """A work folder in which the herd has run: the stored weights as its result, and a small corpus."""
+    folder = tmp_path / "w"
+    (folder / "herd").mkdir(parents=True)
+    shutil.copy(ASSETS / "models" / "scout-proxy" / "model.safetensors", folder / "herd" / "scout-proxy.safetensors")
+    (folder / "herd" / "scout-proxy.jsonl").write_text('{"step": 1}\n')
+    write_sources(folder / "sources", processor.tokenizer)
+    return folder
+
+
 @pytest.mark.parametrize("name", ["scout-proxy", "ablations/small-moe"])
-def test_a_language_model_is_made_end_to_end_at_reduced_size(tmp_path, name):
-    options = ("--steps", "2", "--corpus-scale", "400", "--out", str(tmp_path / "m"), "--work", str(tmp_path / "w"))
+def test_a_language_model_is_made_end_to_end_at_reduced_size(tmp_path, work, name):
+    options = ("--steps", "2", "--corpus-scale", "400", "--out", str(tmp_path / "m"), "--work", str(work))
     run = command("train.py", name, *options)
     assert run.returncode == 0, run.stderr
     made, stored = tmp_path / "m" / name, ASSETS / "models" / name
@@ -63,9 +77,15 @@ def test_a_language_model_is_made_end_to_end_at_reduced_size(tmp_path, name):
     assert json.loads((made / "config.json").read_text()) == json.loads((stored / "config.json").read_text())
 
 
+def test_the_last_lesson_needs_what_the_herd_learned(tmp_path):
+    run = command("train.py", "maverick-proxy", "--work", str(tmp_path))
+    assert run.returncode == 1
+    assert run.stderr.strip() == "maverick-proxy begins with what the herd learned: run herd.py maverick-proxy first."
+
+
 def test_behemoth_is_several_times_scout(processor):
     def active(name):
-        config = train_recipes.LANGUAGE_MODELS[name].config(processor.tokenizer)
+        config = HERD[name].config(processor.tokenizer)
         with torch.device("meta"):
             return count_active(Llama4ForConditionalGeneration(config), embeddings=False)
 
@@ -75,7 +95,7 @@ def test_behemoth_is_several_times_scout(processor):
 
 
 def test_maverick_is_made_with_the_stored_configuration(processor):
-    made = train_recipes.LANGUAGE_MODELS["maverick-proxy"].config(processor.tokenizer).text_config.to_dict()
+    made = HERD["maverick-proxy"].config(processor.tokenizer).text_config.to_dict()
     stored = json.loads((ASSETS / "models" / "maverick-proxy" / "config.json").read_text(encoding="utf-8"))
     for key in ("num_local_experts", "moe_layers", "use_qk_norm", "intermediate_size", "rope_parameters", "vocab_size"):
         assert made[key] == stored["text_config"][key], key

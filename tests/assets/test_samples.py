@@ -11,8 +11,8 @@ from transformers import AutoProcessor
 import conversations
 import corpus
 import documentation
-import pictures
 import samples
+from llama4lab import drawn_pictures as pictures
 from llama4lab.assets import ASSETS
 
 RECORD = json.loads((samples.SAMPLES / "corpus.json").read_text(encoding="utf-8"))
@@ -25,7 +25,7 @@ def tokenizer():
 
 def test_corpus_is_rebuilt_byte_for_byte():
     rebuilt = samples.corpus_record()
-    if documentation.python_build() == RECORD["python"]:
+    if documentation.sources() == RECORD["sources"]:
         assert rebuilt == RECORD
     else:  # another Python, or another build of it, carries another documentation; what does not come from it must be the same
         for split in ("train", "held_out"):
@@ -58,9 +58,9 @@ def test_a_needle_stands_at_its_depth(tokenizer):
 
 def test_pictures_are_what_the_recipe_draws():
     stored = json.loads((samples.SAMPLES / "pictures.json").read_text(encoding="utf-8"))
-    assert len(stored) == samples.PICTURES
+    assert {tuple(entry["grid"]) for entry in stored} == {(1, 1), *pictures.GRIDS}
     for number, entry in enumerate(stored):
-        image, questions = pictures.picture_with_questions(random.Random(f"sample-{number}"))
+        image, questions = pictures.picture_with_questions(random.Random(f"sample-{number}"), tuple(entry["grid"]))
         assert [(q["kind"], q["question"], q["answer"]) for q in entry["questions"]] == questions
         with Image.open(samples.SAMPLES / entry["file"]) as found:
             assert found.convert("RGB").tobytes() == image.tobytes()

@@ -7,16 +7,21 @@ import numpy as np
 import pytest
 import torch
 from torch.testing import assert_close
-from transformers import Llama4ForCausalLM
+from transformers import AutoProcessor, Llama4ForCausalLM, Llama4ForConditionalGeneration
 from transformers.models.mixtral.modeling_mixtral import load_balancing_loss_func
 
 import recall_batches
 import trainer
 import training_attention
 from balance import Balance, balance_loss
+from growing import closed, deepen, open_layers
+from initial_weights import initialize
+from llama4lab.assets import ASSETS
 from llama4lab.recall import VOCABULARY, follower_table
-from proxies import ablation_config
-from trainer import Schedule, TrainingError, initialize, train
+from llama4lab.recall_hops import HOPS_VOCABULARY
+from proxies import ablation_config, scout_config, two_groups_config
+from trainer import Schedule, TrainingError, train
+from training_batch import Batch, weighted_nll
 
 
 @pytest.mark.parametrize("length", [40, 128, 150])  # shorter than a chunk, whole chunks, a broken one
@@ -47,11 +52,11 @@ def test_loss_of_hidden_states_is_the_loss_of_the_logits():
     random_numbers = np.random.default_rng(0)
     hidden = torch.from_numpy(random_numbers.normal(size=(3, 7, 8)).astype(np.float32)).requires_grad_()
     head = torch.from_numpy(random_numbers.normal(size=(50, 8)).astype(np.float32)).requires_grad_()
-    batch = trainer.Batch(
+    batch = Batch(
         torch.from_numpy(random_numbers.integers(0, 50, (3, 7))),
         torch.from_numpy(random_numbers.choice([0.0, 0.3, 2.0], (3, 7)).astype(np.float32)),
     )
-    losses = trainer.weighted_nll(hidden @ head.T, batch), trainer.nll_of_hidden_states(hidden, head, batch)
+    losses = weighted_nll(hidden @ head.T, batch), trainer.nll_of_hidden_states(hidden, head, batch)
     assert_close(losses[1], losses[0], atol=1e-5, rtol=0)
     gradients = [torch.autograd.grad(loss, (hidden, head), retain_graph=True) for loss in losses]
     for found, expected in zip(gradients[1], gradients[0], strict=True):
@@ -209,3 +214,29 @@ def test_a_full_disk_leaves_the_last_good_checkpoint(tmp_path, monkeypatch):
 def test_a_wrong_device_is_one_sentence(tmp_path, device, sentence):
     with pytest.raises(TrainingError, match=sentence):
         train(torch.nn.Linear(1, 1), lambda step: [], Schedule(steps=1), tmp_path, device=device)
+
+
+def test_a_model_that_grows_ends_as_the_one_that_its_configuration_describes():
+    tokenizer = AutoProcessor.from_pretrained(ASSETS / "models" / "scout-proxy").tokenizer
+    config = scout_config(tokenizer)
+    model = Llama4ForConditionalGeneration(closed(config)).eval()
+    assert [layer.self_attn.use_rope for layer in model.language_model.model.layers] == [True] * 4
+    open_layers(model, config)
+    opened = Llama4ForConditionalGeneration(config).eval()
+    opened.load_state_dict(model.state_dict())
+    ids = torch.from_numpy(np.random.default_rng(0).integers(0, 2000, (1, 300)))
+    with torch.no_grad():
+        logits = [one(input_ids=ids, use_cache=False).logits for one in (model, opened)]
+    torch.testing.assert_close(logits[0], logits[1], atol=0, rtol=0)
+    assert model.config.to_dict() == opened.config.to_dict()
+
+
+def test_a_deepened_model_begins_as_the_shallower_one():
+    shallow = Llama4ForCausalLM(ablation_config("hybrid", len(VOCABULARY))).eval()
+    deep = Llama4ForCausalLM(two_groups_config(len(HOPS_VOCABULARY))).eval()
+    for model in (shallow, deep):
+        initialize(model, 0)
+    deepen(deep, shallow.state_dict())
+    with torch.no_grad():
+        expected, found = (model(input_ids=IDS).logits for model in (shallow, deep))
+    assert_close(found[..., : len(VOCABULARY)], expected, atol=1e-5, rtol=0)
