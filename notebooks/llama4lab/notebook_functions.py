@@ -48,7 +48,8 @@ def imported(import_cell: str) -> dict:
     """The namespace of an import cell, without what such a cell sets for the whole process."""
     namespace: dict = {}
     verbosity, threads = transformers.logging.get_verbosity(), torch.get_num_threads()
-    with warnings.catch_warnings():
+    # Leaving this block sets gradients as they were, whatever the cell sets.
+    with warnings.catch_warnings(), torch.set_grad_enabled(torch.is_grad_enabled()):
         exec(compile(import_cell, "import cell", "exec"), namespace)
     transformers.logging.set_verbosity(verbosity)
     torch.set_num_threads(threads)

@@ -41,17 +41,12 @@ RULES = (
 # Rules that stored notebooks still break, and how often each does. A count may only fall; a notebook that is not named
 # here has none.
 COUNTED = {
-    unexplained_numbers: {"07": 7, "09": 3, "10": 1, "11": 1, "13": 2},
+    unexplained_numbers: {"11": 1},
     rules_stored.long_lines: {
-        "07": 4,
-        "09": 4,
-        "10": 1,
         "11": 2,
-        "12": 3,
-        "13": 2,
         "17": 3,
     },
-    rules_stored.raw_objects: {"09": 1, "11": 1, "12": 1},
+    rules_stored.raw_objects: {"11": 1},
 }
 
 

@@ -2,6 +2,8 @@
 
 import itertools
 import json
+import random
+import re
 import shutil
 import subprocess
 
@@ -45,45 +47,64 @@ def states_of(settings: dict) -> list[dict]:
 
 
 @pytest.fixture(scope="module")
-def context_arguments():
+def context_settings():
     texts = {name: config.text_config for name, config in CONFIGS.items()}
-    weights = {"Scout": lambda width: 108_641_793_536 * width, "Maverick": lambda width: 401_583_781_376 * width}
-    kv_bytes = functions_of("cost_of_context")["kv_bytes"]
-    return kv_bytes, texts, weights, {"bfloat16": 2, "4 bits": 0.5}, MACHINES
-
-
-def test_context_in_numbers(context_arguments):
-    settings = context.context_settings(*context_arguments)
-    assert context.context_pairs(settings, "Scout", 10_485_760, 1, "bfloat16", 2) == [
-        ("KV cache, cached everywhere", "1,920.00 GiB"),
-        ("KV cache, chunk-aware", "481.12 GiB"),
-        ("with the weights, cached everywhere", "2,278.9 GB"),  # 2061.6 GB of cache, 217.3 GB of weights
-        ("with the weights, chunk-aware", "733.9 GB"),
-        ("machines with 10 % to spare, cached everywhere", "none of these"),
-        ("machines with 10 % to spare, chunk-aware", "big node"),
-        ("declared for", "10,485,760 tokens at most"),
-    ]
-    eight_users = dict(context.context_pairs(settings, "Maverick", 2_097_152, 8, "4 bits", 1))
-    assert eight_users["KV cache, chunk-aware"] == "388.50 GiB"  # 8 times 48 and 0.56
-    assert eight_users["declared for"] == "1,048,576 tokens at most: too long"
-
-
-def test_a_machine_holds_what_leaves_a_tenth_of_its_gigabytes_free():
-    # 576 GB are exactly nine tenths of 640 GB; in GiB the node would hold 618.
-    settings = {"cache": {"m": {"1024": [1, 2]}}, "weights": {"m": {"f": 576e9 - 1}}, "longest": {"m": 1024}}
-    settings |= {"machines": [("node", 640)], "free": 0.1}
-    pairs = dict(context.context_pairs(settings, "m", 1024, 1, "f", 1))
-    assert (
-        pairs["machines with 10 % to spare, cached everywhere"] == "node"
-        and pairs["machines with 10 % to spare, chunk-aware"] == "none of these"
+    parameters = {"Scout": 108_641_793_536, "Maverick": 401_583_781_376}
+    return context.context_settings(
+        functions_of("cost_of_context")["kv_bytes"], texts, parameters, {"card": 80, "big": 141}
     )
 
 
-def test_context_script_computes_as_python_does(context_arguments):
-    settings = context.context_settings(*context_arguments)
-    states = states_of(settings)
-    here = [[list(pair) for pair in context.context_pairs(settings, **state)] for state in states]
-    assert from_script("context", "contextPairs(settings, state)", settings, states) == here
+def at_start(settings: dict, **changes) -> dict:
+    return {control["name"]: control["value"] for control in settings["controls"]} | changes
+
+
+def test_context_in_numbers(context_settings):
+    assert context.context_pairs(context_settings, at_start(context_settings, chunks=1280, size=141)) == [
+        ("tokens of context", "10,485,760"),
+        ("weights", "217.3 GB"),
+        ("KV cache, cached everywhere", "2,061.6 GB"),  # 1920 GiB
+        ("KV cache, chunk-aware", "516.6 GB"),  # 516,603,887,616 bytes
+        ("memory, 10 % kept free", "1,015.2 GB"),
+        ("cached everywhere", "does not fit: 1,263.7 GB too much"),
+        ("chunk-aware", "fits, 281.3 GB to spare"),
+    ]
+    users = at_start(context_settings, model="Maverick", chunks=256, batch=8, weight_bits=4, cache_bits=8)
+    pairs = dict(context.context_pairs(context_settings, users))
+    assert pairs["KV cache, chunk-aware"] == "417.1 GB"  # 8 times 48 and 0.56 GiB
+    assert pairs["tokens of context"] == "2,097,152; declared for 1,048,576 at most"
+
+
+def test_context_of_any_length_is_what_the_formula_gives(context_settings):
+    kv_bytes = functions_of("cost_of_context")["kv_bytes"]
+    for chunks, bits in ((1, 16), (7, 8), (1280, 4)):
+        _, caches, _ = context.memory_of(context_settings, at_start(context_settings, chunks=chunks, cache_bits=bits))
+        text, tokens = CONFIGS["Scout"].text_config, 8192 * chunks
+        assert caches == [kv_bytes(text, tokens, bits / 8, chunk_aware=aware) for aware in (False, True)]
+
+
+def test_context_script_computes_as_python_does(context_settings):
+    chance = random.Random(0)
+    states = [
+        {
+            control["name"]: chance.choice([value for _, value in control["options"]])
+            if "options" in control
+            else chance.randint(control["min"], control["max"])
+            for control in context_settings["controls"]
+        }
+        for _ in range(500)
+    ]
+    here = [[list(pair) for pair in context.context_pairs(context_settings, state)] for state in states]
+    assert from_script("context", "contextPairs(settings, state)", context_settings, states) == here
+
+
+def test_context_script_draws_weights_and_cache_to_scale(context_settings):
+    state = at_start(context_settings, chunks=1280, size=141)
+    (drawn,) = from_script("context", "draw(settings, state)", context_settings, [state])
+    widths = [float(width) for width in re.findall(r'width="([\d.]+)" height="28"', drawn)]
+    weights, caches, _ = context.memory_of(context_settings, state)
+    assert widths[0] == widths[2] and widths[1] / widths[0] == pytest.approx(caches[0] / weights)
+    assert sum(widths[:2]) == pytest.approx(420)  # what needs most fills the width
 
 
 # ---- size --------------------------------------------------------------------------------------------------
@@ -185,13 +206,14 @@ def test_mask_script_draws_each_pair_and_keeps_query_and_padding_within():
 # ---- the page ----------------------------------------------------------------------------------------------
 
 
-def test_a_page_has_its_still_before_the_script_and_needs_no_network(context_arguments, published):
+def test_a_page_has_its_still_before_the_script_and_needs_no_network(size_settings, published):
+    states = {"one state": size.size_pairs(size_settings, "Scout", 16, 1, 1, "bfloat16")}
     for _ in range(2):
-        context.explore_context(*context_arguments)
+        page.publish_table_explorer("size", size_settings, states)
     first, second = published
     assert first == second
     still, _, script = first["text/html"].partition("<script>")
-    assert "481.12 GiB" in still and "481.12 GiB" in first["text/plain"] and "controls take the place" in still
+    assert "108.6 billion" in still and "108.6 billion" in first["text/plain"] and "controls take the place" in still
     assert script.count("</script>") == 1 and script.endswith("</script>")
     assert "http" not in script and "import" not in script
 

@@ -136,7 +136,8 @@ def test_padding_as_the_library_masks_it(pair, tuning, monkeypatch):
     ids = clear_ids(library, 4, tokens, padding)
     mask = torch.arange(tokens) >= padding[:, None]
     expected = library(input_ids=ids, attention_mask=mask.long()).logits
-    close(ours(ids, padding_B=padding)[mask], expected[mask])
+    # Maverick's queries and keys have no norm: its largest logits round a little more than 1e-4 apart.
+    assert_close(ours(ids, padding_B=padding)[mask], expected[mask], atol=2e-4, rtol=0)
 
 
 @pytest.mark.parametrize("size", [(48, 48), (96, 48), (130, 100), (20, 30), (200, 300), (7, 200), (640, 480), (49, 49)])

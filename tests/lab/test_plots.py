@@ -8,7 +8,6 @@ import pytest
 
 from llama4lab import figures
 from llama4lab.plots.marks import label_ends
-from llama4lab.plots.positions_and_walls import cut_sentence
 
 
 @pytest.mark.parametrize("scale", ["linear", "log"])
@@ -33,13 +32,3 @@ def test_labels_of_lines_that_end_together_do_not_overlap_and_keep_their_order(s
     assert all(box.x0 > edge for box in boxes.values())
     level_of_line = ax.transData.transform((0, 0.03))[1]
     assert np.isclose((boxes["chunk-only"].y0 + boxes["chunk-only"].y1) / 2, level_of_line, atol=3)
-
-
-def test_the_wall_moves_through_the_fact():
-    assert [cut_sentence(distance) for distance in (3, 1, 0, -1, -4)] == [
-        "The guitar is green . … ▌",
-        "The guitar is green ▌ .",
-        "The guitar is ▌ green .",
-        "The guitar ▌ is green .",
-        "▌ … The guitar is green .",
-    ]

@@ -1,12 +1,19 @@
 """torchvision imports, and reads and decodes pictures, beside a torch of another build, in every process."""
 
+import base64
 import subprocess
 import sys
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
 
 import pytest
+import torch
 from PIL import Image
 
 from llama4lab import torchvision_pair
+from llama4lab.assets import ASSETS
+from llama4lab.checkpoints import load_checkpoint
 
 # What this environment installed when Python started may be of an older course.
 PROGRAM = """
@@ -85,3 +92,50 @@ print(hasattr(torch.ops.torchvision, "nms"), hasattr(torch.ops.torchvision, "qnm
     run = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
     assert run.stdout.split() == ["True", "True"]
+
+
+class Silent(SimpleHTTPRequestHandler):
+    def log_message(self, *_):
+        pass
+
+
+def test_processor_takes_a_picture_by_path_url_and_base64(monkeypatch):
+    """Also where torch and torchvision are of different builds, where torchvision alone cannot decode."""
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    folder = ASSETS / "samples/pictures"
+    encoded = base64.b64encode((folder / "00.png").read_bytes()).decode("ascii")
+    processor = load_checkpoint("scout-proxy")[0]
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Silent, directory=folder)) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        address = f"http://127.0.0.1:{server.server_address[1]}/00.png"
+        ways = {
+            "image": Image.open(folder / "00.png"),
+            "path": str(folder / "00.png"),
+            "base64": encoded,
+            "url": address,
+        }
+        pixels = []
+        for key, picture in ways.items():
+            messages = [{"role": "user", "content": [{"type": "image", key: picture}]}]
+            prompt = processor.apply_chat_template(messages, tokenize=True, return_dict=True, return_tensors="pt")
+            pixels.append(prompt["pixel_values"])
+        server.shutdown()
+    assert all(torch.equal(pixels[0], other) for other in pixels)
+
+
+@pytest.mark.skipif(not torchvision_pair.installed_builds_differ(), reason="torchvision decodes by itself here")
+def test_without_pillow_a_path_fails_as_13_says():
+    """The operators' schemas alone let torchvision be imported; its decoder stays without code."""
+    program = """
+import sys
+import torch
+sys.meta_path = [finder for finder in sys.meta_path if getattr(finder, "__name__", "") != "_OperatorDeclarer"]
+for name in ("nms", "qnms"):
+    torch.library.define(f"torchvision::{name}", "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+from torchvision.io import decode_image
+decode_image(sys.argv[1])
+"""
+    run = subprocess.run(
+        [sys.executable, "-c", program, ASSETS / "samples/pictures/00.png"], capture_output=True, text=True
+    )
+    assert run.returncode and "Couldn't load the image extension" in run.stderr

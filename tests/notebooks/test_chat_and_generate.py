@@ -8,6 +8,7 @@ import torch
 from torch.testing import assert_close
 from transformers import AutoTokenizer, GenerationConfig, Llama4ForCausalLM
 from transformers.generation.logits_process import TopPLogitsWarper
+from transformers.models.llama4 import processing_llama4
 
 from llama4lab.checkpoints import MODELS, quiet_transformers
 from tests.small_models import random_ids, small_chat_model
@@ -68,12 +69,54 @@ def test_rendering_equals_the_template_with_and_without_a_generation_prompt(note
         ([], "is empty"),
         ([{"role": "User", "content": "x"}], "'User'"),
         ([{"role": "user", "content": "x"}, {"content": "x"}], "Message 1 has the role None"),
+        ([{"role": "tool", "content": 417}], "Message 0, a tool's result, is no string"),
+        ([{"role": "tool", "content": None}], "is no string"),
+        ([{"role": "assistant", "content": "x", "tool_calls": []}], "empty list of tool calls"),
+        (
+            [
+                {
+                    "role": "assistant",
+                    "content": "",
+                    "tool_calls": [{"function": {"name": "f", "arguments": '{"a": 1}'}}],
+                }
+            ],
+            "json.loads",
+        ),
     ],
 )
 def test_bad_conversations_are_refused_in_one_sentence(notebook, messages, words):
-    for function in (notebook["check_conversation"], notebook["render"]):
-        with pytest.raises(ValueError, match=f"^[^\n]*{words}[^\n]*$"):
-            function(messages)
+    with pytest.raises(ValueError, match=f"^[^\n]*{words}[^\n]*$"):
+        notebook["check_conversation"](messages)
+
+
+def test_good_conversations_are_let_through(notebook):
+    for messages in CONVERSATIONS.values():
+        notebook["check_conversation"](messages)
+
+
+SCOUT = processing_llama4.chat_template
+
+
+@pytest.mark.parametrize(
+    "messages, options, part, is_there",
+    [
+        ([{"role": "tool", "content": "417"}], {}, '"417"', True),
+        ([{"role": "tool", "content": 417}], {}, '"417"', False),
+        ([{"role": "assistant", "content": "Hallo", "tool_calls": []}], {}, "Hallo", False),
+        ([{"role": "user", "content": [{"type": "image"}]}], {}, "<|image|>", True),
+        ([{"role": "user", "content": [{"type": "image"}]}], {"tools": [TOOL]}, "<|image|>", False),
+        ([{"role": "user", "content": "?"}], {"tools": [TOOL]}, "suche", True),
+        ([{"role": "user", "content": "?"}], {"tools": [TOOL], "tools_in_user_message": False}, "suche", False),
+        ([{"role": "assistant", "content": "", "tool_calls": [call(a=1) | {"x": 0}]}], {}, '{"a": 1}', True),
+    ],
+)
+def test_scouts_template_does_what_the_notebook_says(tokenizer, messages, options, part, is_there):
+    rendered = tokenizer.apply_chat_template(messages, chat_template=SCOUT, tokenize=False, **options)
+    assert (part in rendered) == is_there
+
+
+def test_the_tokenizer_pads_on_the_other_side_than_the_processor(tokenizer):
+    assert tokenizer.padding_side == "right"
 
 
 # ---- sampling ----
@@ -136,6 +179,54 @@ def test_common_prefix(notebook):
     assert notebook["common_prefix"]([[1], [2]]) == 0
 
 
+@pytest.mark.parametrize("ahead", [1, 4])
+def test_guesses_change_the_passes_and_never_the_text(notebook, model, ahead):
+    """Guesses that are right, wrong from some place on, and none at all."""
+    for seed in range(4):
+        ids = random_ids(1, 5 + 4 * seed, seed=seed)
+        plain = notebook["library_greedy"](model, ids, 8)
+        truth = ids[0].tolist() + plain
+
+        def right(row, truth=truth):
+            return truth[len(row) :][:ahead]
+
+        def wrong(row, truth=truth):
+            return [*right(row, truth)[: ahead // 2], (truth[-1] + 1) % 64][:ahead]
+
+        for guess, most_passes in ((right, -(-len(plain) // (ahead + 1)) + 1), (wrong, 8), (lambda row: [], 8)):
+            tokens, gained = notebook["speculate"](model, ids, guess, 8)
+            assert tokens == plain and len(gained) <= most_passes
+
+
+def test_inputs_go_to_the_models_device(notebook):
+    seen = []
+
+    class Elsewhere:
+        device = torch.device("meta")
+        generation_config = GenerationConfig(eos_token_id=[0])
+
+        def __call__(self, input_ids, **_):
+            seen.append(input_ids.device)
+            logits = torch.zeros(1, input_ids.shape[1], 4)
+            return type("Output", (), {"logits": logits, "past_key_values": None})
+
+        def generate(self, input_ids, attention_mask, **_):
+            seen.extend([input_ids.device, attention_mask.device])
+            return torch.zeros(1, 4, dtype=torch.long)
+
+    model, ids = Elsewhere(), torch.ones(1, 3, dtype=torch.long)
+    list(notebook["generate_by_hand"](model, ids, notebook["greedy"]))
+    notebook["library_greedy"](model, ids)
+    notebook["answer_batch"](model, ids, torch.ones_like(ids))
+    notebook["speculate"](model, ids, lambda row: [], 1)
+    assert len(seen) == 6 and set(seen) == {model.device}
+
+
+def test_lookup_guesses_what_followed_the_last_two_tokens(notebook):
+    assert notebook["by_lookup"]([1, 2, 3, 4, 1, 2, 5, 6, 1, 2], 2) == [5, 6]
+    assert notebook["by_lookup"]([1, 2, 3], 2) == []
+
+
 def test_a_tokenizer_of_another_model_is_refused(notebook, tokenizer, model):
     with pytest.raises(ValueError, match="2067 entries and the model 64; load both from one checkpoint"):
         notebook["check_match"](tokenizer, model)
@@ -169,7 +260,7 @@ def test_padding_a_batch(notebook):
     notebook["check_left_padded"](mask)
     ids, mask = notebook["pad_batch"]([[5, 6, 7], [8]], 0, "right")
     assert ids.tolist() == [[5, 6, 7], [8, 0, 0]] and mask.tolist() == [[1, 1, 1], [1, 0, 0]]
-    with pytest.raises(ValueError, match="pad on the left"):
+    with pytest.raises(ValueError, match="padding_side = 'left'"):
         notebook["check_left_padded"](mask)
 
 

@@ -1,6 +1,7 @@
 """What notebook 10 writes from scratch, caches, pairs, cuts and attention, is held to the library."""
 
 import json
+import re
 
 import pytest
 import torch
@@ -9,8 +10,11 @@ from transformers import DynamicCache
 
 import context_cost
 from llama4lab import chunked_attention
+from llama4lab.assets import ASSETS
 from llama4lab.checkpoints import load_checkpoint
-from llama4lab.parameters import real_config
+from llama4lab.course_notebooks import NOTEBOOKS
+from llama4lab.notebook_functions import functions_of
+from llama4lab.parameters import build_on_meta, real_config
 
 
 @pytest.fixture(scope="module")
@@ -78,9 +82,8 @@ def test_formula_equals_the_counter_on_another_model(notebook, hybrid):
     every_token, head = notebook["matrix_parameters"](hybrid)
     ids = torch.ones(2, 50, dtype=torch.long)
     matrices, attention = notebook["prefill_flops"](hybrid.config, every_token, head, 100, 2 * 4 * 50**2)
-    backend = notebook["SDPBackend"].MATH
     # two rows, so two heads for two last tokens
-    assert notebook["count_flops"](hybrid, ids, backend) == matrices + 2 * head + attention
+    assert notebook["count_flops"](hybrid, ids, notebook["SDPBackend"].MATH) == matrices + 2 * head + attention
     assert notebook["count_flops"](hybrid, ids) == matrices + 2 * head
 
 
@@ -90,6 +93,32 @@ def test_longest_context_is_the_largest_that_fits(notebook):
     for free in (5 * 10**8, 10**9, 2 * 10**9, 10**11):
         tokens = notebook["longest_context_solution"](free, types, chunk, 4096)
         assert notebook["kv_bytes"](text, tokens) <= free < notebook["kv_bytes"](text, tokens + 1)
+
+
+# ---- what is said without a cell: the drawing of the bill, and the context that notebook 17 computes ----
+
+
+def test_the_bill_is_what_the_functions_give(notebook):
+    text = real_config("scout").text_config
+    every_token, head = notebook["matrix_parameters"](build_on_meta(real_config("scout")))
+    drawn = (ASSETS / "figures" / "bill_of_ten_million.svg").read_text(encoding="utf-8")
+    for aware, words in ((True, "with walls"), (False, "without")):
+        cache = notebook["kv_bytes"](text, 10_485_760, chunk_aware=aware)
+        pairs = notebook["wanted_in_model"](text, 10_485_760, aware)
+        work = sum(notebook["prefill_flops"](text, every_token, head, 10_485_760, pairs))
+        minutes = work / (8 * 989e12) / 60
+        milliseconds = 1000 * (2 * (every_token + head) + cache) / (8 * 3.35e12)
+        bill = (f"{cache / 2**30:.0f} GiB", f"{minutes:.0f} minutes", f"{milliseconds:.0f} ms")
+        assert all(f">{amount} {words}<" in drawn for amount in bill), bill
+
+
+def test_the_engines_context_is_that_of_notebook_17():
+    serve, scout = functions_of("serve"), build_on_meta(real_config("scout"))
+    each = serve["plan_bytes"](scout, 8)[0][0]
+    a_token = serve["kv_bytes_per_token"](scout.config.text_config, 8, global_layers_only=True)
+    (path,) = NOTEBOOKS.glob("*_cost_of_context.ipynb")
+    (said,) = re.findall(r'"engine, without\\": ([\d_]+)', path.read_text(encoding="utf-8"))
+    assert serve["longest_context_solution"](141e9, each, a_token) == int(said)
 
 
 # ---- the recording ----

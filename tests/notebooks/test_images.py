@@ -10,7 +10,6 @@ from transformers import Llama4ImageProcessor
 from transformers.models.llama4 import image_processing_llama4 as library
 from transformers.models.llama4.modeling_llama4 import pixel_shuffle, vision_apply_rotary_emb
 
-import pictures
 from llama4lab.checkpoints import load_checkpoint
 from llama4lab.errors import CourseError
 from llama4lab.explore import explore_pictures
@@ -87,12 +86,24 @@ def test_features_go_to_patch_tokens_in_order(notebook):
     assert fused[0].tolist() == [[0, 0], [0, 1], [2, 3], [0, 0], [4, 5], [6, 7]] and not embeddings.any()
 
 
-def test_drawings_are_those_of_the_recipe(notebook):
-    notebook |= {"COLORS": pictures.COLORS, "GROUNDS": pictures.BACKGROUNDS, "CORNERS": pictures.CORNERS}
-    for seed, shape in enumerate(pictures.SHAPES):
-        shapes = [pictures.Drawn(shape, "red", 0), pictures.Drawn("circle", "blue", 3)]
-        ours = notebook["draw"]([(s.shape, s.color, s.corner) for s in shapes], random.Random(seed))
-        assert ours.tobytes() == pictures.draw(shapes, random.Random(seed)).tobytes()
+def test_each_wrong_encoder_changes_features_and_only_them(notebook, proxy):
+    """What section 6 breaks: lost sines and PyTorch's order leave shapes as they are, and change the numbers."""
+    _, model = proxy
+    tiles = torch.rand(2, 3, 48, 48, generator=torch.Generator().manual_seed(6)) * 2 - 1
+    with torch.no_grad():
+        right = notebook["encode_tiles"](model, tiles)
+        for wrong in ({"turn": lambda x, angles: x}, {"shuffle": notebook["shuffle_of_torch"]}):
+            features = notebook["encode_tiles"](model, tiles, **wrong)
+            assert features.shape == right.shape and (features - right).norm() > 0.01 * right.norm()
+
+
+def test_answer_mask(notebook, proxy):
+    processor, _ = proxy
+    said = [("user", "Where is it?"), ("assistant", "top left."), ("user", "And now?"), ("assistant", "red.")]
+    messages = [{"role": role, "content": [{"type": "text", "text": text}]} for role, text in said]
+    ids = processor.apply_chat_template(messages, tokenize=True, return_dict=True)["input_ids"][0]
+    written = [token for token, asked in zip(ids, notebook["answer_mask"](ids), strict=True) if asked]
+    assert processor.tokenizer.decode(written).split() == ["top", "left.<|eot|>", "red.<|eot|>"]
 
 
 def test_corner_tokens(notebook):

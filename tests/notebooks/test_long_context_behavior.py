@@ -1,6 +1,7 @@
 """What notebook 09 writes from scratch is held to the library."""
 
 import math
+import re
 from types import SimpleNamespace
 
 import numpy as np
@@ -10,7 +11,7 @@ from torch.testing import assert_close
 from transformers import Llama4ForCausalLM
 
 from llama4lab.recall import VOCABULARY
-from tests.small_models import CHUNK, random_ids, small_model
+from tests.small_models import random_ids, small_model
 
 
 def random_model(pattern=(1, 1, 1, 0)) -> Llama4ForCausalLM:
@@ -27,13 +28,6 @@ def library_weights(model: Llama4ForCausalLM, ids: torch.Tensor, layer: int) -> 
         weights = model(input_ids=ids, output_attentions=True).attentions[layer]
     hook.remove()
     return entered[0], weights
-
-
-@pytest.mark.parametrize("length", [5, 8, 21])
-def test_the_mask_is_the_librarys(notebook, length):
-    _, weights = library_weights(random_model(), random_ids(2, length), layer=0)
-    mask = notebook["chunked_mask"](length, CHUNK)
-    assert torch.equal(weights[0, 0] > 0, mask)
 
 
 def test_nope_attention_is_the_librarys(notebook):
@@ -90,6 +84,14 @@ def test_nll_by_position_is_of_the_position_that_predicts(notebook):
 
 def test_both_definitions_take_their_base_from_lengths_of_training(notebook):
     shares = {"64": 0.5, "128": 0.6, "256": 0.55, "512": 0.9, "1024": 0.2}
-    assert notebook["both_definitions"](shares, trained=128) == (0, 0)  # 0.5 misses 0.85 of 0.6
-    assert notebook["both_definitions"](shares | {"64": 0.52}, trained=128) == (0, 512)
-    assert notebook["both_definitions"](dict.fromkeys(shares, 0.856), trained=128) == (1024, 1024)
+    assert notebook["both_definitions"](shares, short=128) == (0, 0)  # 0.5 misses 0.85 of 0.6
+    assert notebook["both_definitions"](shares | {"64": 0.52}, short=128) == (0, 512)
+    assert notebook["both_definitions"](dict.fromkeys(shares, 0.856), short=128) == (1024, 1024)
+
+
+def test_filler_is_thinned_to_the_words_before_each_fact(notebook):
+    fact = re.compile(r"[A-Z]\w+ lives in \w+\.")
+    prompt = "<|begin_of_text|>one two Ada lives in Oslo. three four five Ben lives in Rome. six\nWho comes from Italy?"
+    assert notebook["thinned"](prompt, 0, fact) == ("Ada lives in Oslo. Ben lives in Rome.", "Who comes from Italy?")
+    assert notebook["thinned"](prompt, 2, fact)[0] == "one two Ada lives in Oslo. four five Ben lives in Rome."
+    assert notebook["thinned"](prompt, 9, fact)[0] == "one two Ada lives in Oslo. three four five Ben lives in Rome."

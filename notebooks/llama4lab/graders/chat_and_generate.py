@@ -1,4 +1,4 @@
-"""Graders of notebook 12: top-k, padding in sorted batches, running a tool call."""
+"""Graders of notebook 12: top-k, padding in sorted batches, running a tool call, a draft by lookup."""
 
 import json
 from functools import partial
@@ -175,4 +175,51 @@ EXERCISES[3] = Exercise(
             lambda text, tools: (run_call(text, tools) or {}).get("content"),
         ),
     },
+)
+
+# ---- 4: what followed the longest ending of 3, 2 or 1 tokens where it occurred last before ----
+
+
+def lookup_draft(row, ahead, sizes=(3, 2, 1), latest=True, last=1):
+    for size in sizes:
+        places = range(len(row) - size - last + 1)
+        for place in reversed(places) if latest else places:
+            if row[place : place + size] == row[-size:]:
+                return row[place + size :][:ahead]
+    return []
+
+
+EXERCISES[4] = Exercise(
+    right=lookup_draft,
+    cases=[
+        ([1, 2, 3, 4, 9, 2, 3, 5, 8, 3, 6, 1, 2, 3], 2),
+        ([7, 8, 5, 7, 8, 6, 7, 8], 4),
+        ([1, 2, 3], 4),
+        ([5, 6, 7, 5], 2),
+        ([4, 4, 4, 4], 4),
+        ([5, 6, 5, 6], 1),
+    ],
+    mistakes={
+        "A longer ending goes first: try 3 tokens, then 2, then 1.": partial(lookup_draft, sizes=(1, 2, 3)),
+        "Of several places take the last one.": partial(lookup_draft, latest=False),
+        "An ending of 3 tokens counts, too.": partial(lookup_draft, sizes=(2, 1)),
+        "If no longer ending occurs before, one token is enough.": partial(lookup_draft, sizes=(3, 2)),
+        "Return at most `ahead` tokens.": lambda row, ahead: lookup_draft(row, len(row)),
+        "Return what follows the place, without the ending itself.": (
+            lambda row, ahead: (row[-1:] + lookup_draft(row, ahead))[:ahead] if lookup_draft(row, ahead) else []
+        ),
+        "The ending is no earlier place of itself: nothing follows it yet.": partial(lookup_draft, last=0),
+        "An earlier place may overlap the ending: in 4, 4, 4, 4 the first three are such a place.": lambda row, ahead: (
+            next(
+                (
+                    row[place + size :][:ahead]
+                    for size in (3, 2, 1)
+                    for place in range(len(row) - 2 * size, -1, -1)
+                    if row[place : place + size] == row[-size:]
+                ),
+                [],
+            )
+        ),
+    },
+    otherwise="For 7, 8, 5, 7, 8, 6, 7, 8 the ending 7, 8 occurred last before 6, so the draft is 6, 7, 8.",
 )

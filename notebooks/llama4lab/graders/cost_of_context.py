@@ -3,9 +3,10 @@
 import math
 from functools import partial
 
+from llama4lab.graders import attention_in_pieces
 from llama4lab.grading import Exercise, Sign
 
-EXERCISES = {}
+EXERCISES = {5: attention_in_pieces.EXERCISE}
 
 GLOBAL, CHUNKED = "full_attention", "chunked_attention"
 SCOUT = [CHUNKED, CHUNKED, CHUNKED, GLOBAL] * 12

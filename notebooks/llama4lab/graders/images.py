@@ -1,4 +1,4 @@
-"""Graders of notebook 13: tokens of a page, pixel shuffle undone, tiles from ids, a null for positions."""
+"""Graders of 13: tokens of a page, a size within a budget, tiles from ids, pixel shuffle undone, a null for positions."""
 
 import torch
 from transformers.models.llama4.modeling_llama4 import pixel_shuffle
@@ -31,39 +31,74 @@ EXERCISES[1] = Exercise(
     otherwise="Find the grid, then count tiles + 1, separators and three marks.",
 )
 
-# ---- 2: the inverse of pixel shuffle with ratio 0.5 ----
+# ---- 2: the largest size within a budget of tokens, where the cost is no staircase ----
 
 
-def unshuffle(tokens, order=(0, 1, 3, 2, 4, 5)):
-    tiles, count, width = tokens.shape
-    side = int(count**0.5)
-    squares = tokens.reshape(tiles, side, side, 2, 2, width // 4)
-    return squares.permute(order).reshape(tiles, 4 * count, width // 4)
+def cost(height: int, width: int) -> int:
+    """All tokens of a picture of Scout's, as the notebook's `count_tokens` has them."""
+    scales = {
+        (rows, columns): min(rows * 336 / height, columns * 336 / width)
+        for rows in range(1, 17)
+        for columns in range(1, 16 // rows + 1)
+    }
+    enough = [scale for scale in scales.values() if scale >= 1]
+    best = min(enough) if enough else max(scales.values())
+    tiles = min(rows * columns for (rows, columns), scale in scales.items() if scale == best)
+    return 145 * tiles + 147 if tiles > 1 else 147
 
 
-def turned(tokens):
-    patches = unshuffle(tokens)
-    side = int(patches.shape[1] ** 0.5)
-    return patches.view(len(patches), side, side, -1).transpose(1, 2).flatten(1, 2)
+def sizes(height, width):
+    """All sizes from the smallest to the picture's own."""
+    return [(max(1, round(height * w / width)), w) for w in range(1, width + 1)]
 
 
-def shuffled_patches(tiles, side, width):
-    return pixel_shuffle(torch.arange(float(tiles * side**2 * width)).view(tiles, side**2, width), 0.5)
+def shrink_to_budget(height, width, budget, count):
+    return next((size for size in reversed(sizes(height, width)) if count(*size) <= budget), None)
+
+
+def bisected(height, width, budget, count):
+    """As if the cost never fell when the picture grows."""
+    low, high = 0, width
+    while low < high:
+        middle = (low + high + 1) // 2
+        fits = count(max(1, round(height * middle / width)), middle) <= budget
+        low, high = (middle, high) if fits else (low, middle - 1)
+    return (max(1, round(height * low / width)), low) if low else None
+
+
+def first_rise(height, width, budget, count):
+    """Going up, the size before the first that is too dear."""
+    last = None
+    for size in sizes(height, width):
+        if count(*size) > budget:
+            return last
+        last = size
+    return last
 
 
 EXERCISES[2] = Exercise(
-    right=unshuffle,
-    cases=[(shuffled_patches(1, 4, 1),), (shuffled_patches(2, 8, 3),), (shuffled_patches(3, 6, 5),)],
-    mistakes={
-        "You only reshaped: four neighbors of a square came out one after the other; permute first.": (
-            lambda tokens: tokens.reshape(len(tokens), 4 * tokens.shape[1], -1)
+    right=shrink_to_budget,
+    cases=[
+        Case((300, 200, 147, cost), "A picture that fits the budget should keep its size."),
+        Case((480, 640, 200, cost), "640 x 480 with 200 tokens should give (252, 336): one tile."),
+        (480, 640, 100, cost),
+        Case(
+            (1051, 1401, 2400, cost), "A photo of 4 to 3 fits 3 x 4 tiles again and again; find the largest that does."
         ),
-        "Rows and columns inside the squares are exchanged.": lambda tokens: unshuffle(tokens, (0, 1, 4, 2, 3, 5)),
-        "Rows and columns of the whole tile are exchanged.": turned,
-        "The patches come in reverse order.": lambda tokens: unshuffle(tokens).flip(1),
-        "Nothing is undone: these are the tokens that were given.": lambda tokens: tokens.clone(),
+        Case((60, 97, 3, lambda height, width: width % 10), "Use `count` for the cost, it differs by model."),
+    ],
+    mistakes={
+        "A larger picture may cost less: your search stopped too early, as a binary search does.": [
+            bisected,
+            first_rise,
+        ],
+        "Return (height, width), in this order.": lambda *case: (shrink_to_budget(*case) or (None, None))[::-1],
+        "That is the smallest size that fits; return the largest.": lambda height, width, budget, count: next(
+            (size for size in sizes(height, width) if count(*size) <= budget), None
+        ),
+        "Nothing fits there: return None.": lambda *case: shrink_to_budget(*case) or (1, 1),
     },
-    otherwise="Compare with shuffle_pixels, step by step.",
+    otherwise="Walk down from the full width, and stop at the first size that fits.",
 )
 
 # ---- 3: the tiles of each picture of a prompt, from its ids ----
@@ -110,14 +145,49 @@ EXERCISES[3] = Exercise(
     },
 )
 
-# ---- 4: the mean chance of a guess among occupied corners, over questions ----
+# ---- 4: the inverse of pixel shuffle with ratio 0.5 ----
+
+
+def unshuffle(tokens, order=(0, 1, 3, 2, 4, 5)):
+    tiles, count, width = tokens.shape
+    side = int(count**0.5)
+    squares = tokens.reshape(tiles, side, side, 2, 2, width // 4)
+    return squares.permute(order).reshape(tiles, 4 * count, width // 4)
+
+
+def turned(tokens):
+    patches = unshuffle(tokens)
+    side = int(patches.shape[1] ** 0.5)
+    return patches.view(len(patches), side, side, -1).transpose(1, 2).flatten(1, 2)
+
+
+def shuffled_patches(tiles, side, width):
+    return pixel_shuffle(torch.arange(float(tiles * side**2 * width)).view(tiles, side**2, width), 0.5)
+
+
+EXERCISES[4] = Exercise(
+    right=unshuffle,
+    cases=[(shuffled_patches(1, 4, 1),), (shuffled_patches(2, 8, 3),), (shuffled_patches(3, 6, 5),)],
+    mistakes={
+        "You only reshaped: four neighbors of a square came out one after the other; permute first.": (
+            lambda tokens: tokens.reshape(len(tokens), 4 * tokens.shape[1], -1)
+        ),
+        "Rows and columns inside the squares are exchanged.": lambda tokens: unshuffle(tokens, (0, 1, 4, 2, 3, 5)),
+        "Rows and columns of the whole tile are exchanged.": turned,
+        "The patches come in reverse order.": lambda tokens: unshuffle(tokens).flip(1),
+        "Nothing is undone: these are the tokens that were given.": lambda tokens: tokens.clone(),
+    },
+    otherwise="Compare with shuffle_pixels, step by step.",
+)
+
+# ---- 5: the mean chance of a guess among occupied corners, over questions ----
 
 
 def position_null(pictures):
     return sum(1 for shapes in pictures if shapes) / sum(pictures)
 
 
-EXERCISES[4] = Exercise(
+EXERCISES[5] = Exercise(
     right=position_null,
     cases=[([1],), ([4, 4],), ([1, 4],), ([1, 2, 3, 4, 4],), ([0, 2],)],
     mistakes={

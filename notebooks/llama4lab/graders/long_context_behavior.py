@@ -1,8 +1,11 @@
-"""Graders of notebook 09: chunk walls, reach, effective length, dilution."""
+"""Graders of notebook 09: chunk walls, reach, effective length, dilution, a fair test."""
 
 import math
 
-from llama4lab.grading import Exercise
+import numpy as np
+
+from llama4lab.grading import Exercise, Sign
+from llama4lab.recall import FILLER, NAMES, VALUES, VOCABULARY
 
 EXERCISES = {}
 
@@ -58,51 +61,131 @@ EXERCISES[2] = Exercise(
     },
 )
 
-# ---- 3: the longest length whose score, and every one before, is 85 % of the base or more ----
+# ---- 3: rows for a recall test that no shortcut passes ----
+
+ROWS, WINDOW, BAR = 300, 32, 0.35
+FILLER_WORDS, KNOWN = np.array(FILLER), frozenset(VOCABULARY)  # faster than tuples
 
 
-def walk(scores, bar, lengths=None):
-    reached = 0
-    for length in lengths or sorted(scores):
-        if scores[length] < bar:
-            break
-        reached = length
-    return reached
+def haystack(rng, length, facts=7, places=None, told=1):
+    """A row that asks about its first fact; `places`: where the facts begin, the asked one first, if not by lot."""
+    words = list(rng.choice(FILLER_WORDS, length))
+    names = rng.choice(NAMES, facts, replace=False)
+    values = rng.choice(VALUES, facts, replace=False)
+    if places is None:
+        places = 2 * rng.choice(length // 2 - 1, facts + told - 1, replace=False)
+    for place, name, value in zip(places, [*names, *names[:1]], [*values, *values[:1]], strict=False):
+        words[place : place + 2] = str(name), str(value)
+    words[-2:] = "?", str(names[0])
+    return [str(word) for word in words], str(values[0])
 
 
-def base(scores):
-    return max(score for length, score in scores.items() if length <= 1000)
+def in_order(first):
+    """Rows whose asked fact comes first, or last, of all facts."""
+
+    def row(rng, length):
+        places = sorted(2 * rng.choice(length // 2 - 1, 7, replace=False), reverse=not first)
+        return haystack(rng, length, places=places)
+
+    return row
 
 
-def nolima_length(scores):
-    return walk(scores, 0.85 * base(scores))
+def same_value(rng, length):
+    """Rows whose answer is always seven."""
+    words, answer = haystack(rng, length)
+    return ["seven" if word == answer else word for word in words], "seven"
+
+
+def same_place(rng, length):
+    """Rows whose asked fact is always told at word 40."""
+    others = rng.choice(np.delete(np.arange(length // 2 - 1), 20), 6, replace=False)
+    return haystack(rng, length, places=[40, *(2 * others)])
+
+
+def after_the_name(words, wanted):
+    """The word after the first place of `wanted`, which is no question."""
+    places = [place for place, word in enumerate(words[:-1]) if word == wanted and words[place - 1] != "?"]
+    return words[places[0] + 1] if places else None
+
+
+def shortcuts(rows):
+    """What readers with a shortcut say, by the name of the shortcut: a list of one word for each row."""
+    rng = np.random.default_rng(1)
+    told = [[word for word in words if word in VALUES] or [None] for words, _ in rows]
+    answers = [answer for _, answer in rows]
+    where = [words.index(answer) if answer in words else 0 for words, answer in rows]
+    usual = max(set(where), key=where.count)
+    return {
+        "any value": [values[rng.integers(len(values))] for values in told],
+        "the last value": [values[-1] for values in told],
+        "the first value": [values[0] for values in told],
+        "the most frequent value": [max(sorted(set(map(str, values))), key=values.count) for values in told],
+        "always the same word": [max(set(answers), key=answers.count)] * len(rows),
+        "always the same place": [words[usual] if usual < len(words) else None for words, _ in rows],
+        f"only the last {WINDOW} words": [after_the_name(words[-WINDOW:], words[-1]) for words, _ in rows],
+    }
+
+
+def is_row(row, length):
+    """Whether it is a list of words that ends in a question, and an answer."""
+    if not isinstance(row, tuple | list) or len(row) != 2 or isinstance(row[0], str) or not hasattr(row[0], "__len__"):
+        return False
+    words = list(row[0])
+    return len(words) == length and words[-2] == "?" and all(isinstance(w, str) and w in KNOWN for w in words)
+
+
+def flaws(make_row, length):
+    """What is wrong with the rows of `make_row`: form, answers, or the names of the shortcuts that pass the test."""
+    rng = np.random.default_rng(0)
+    rows = [make_row(rng, length) for _ in range(ROWS)]
+    if not all(is_row(row, length) for row in rows):
+        return ["form"]
+    if any(answer not in VALUES or after_the_name(words, words[-1]) != answer for words, answer in rows):
+        return ["answer"]
+    answers = [answer for _, answer in rows]
+    return [name for name, said in shortcuts(rows).items() if np.mean(np.array(said) == np.array(answers)) > BAR]
+
+
+def passes(name):
+    return lambda result, right, arguments: isinstance(result, list) and name in result
 
 
 EXERCISES[3] = Exercise(
-    right=nolima_length,
-    cases=[
-        ({250: 0.9, 500: 1.0, 1000: 0.95, 2000: 0.86, 4000: 0.84, 8000: 0.5},),
-        ({250: 0.5, 500: 0.5, 2000: 0.44, 4000: 0.2},),
-        ({250: 1.0, 500: 0.5, 1000: 1.0, 2000: 1.0},),
-        ({250: 0.8, 2000: 0.75, 4000: 1.0},),
-        ({1000: 0.9, 250: 1.0, 2000: 0.2},),
-    ],
+    right=haystack,
+    cases=[(128,), (256,)],
+    run=flaws,
+    returns="a list of words, and the value that should follow",
     mistakes={
-        "The bar is relative: 85 % of the model's own base score, not a fixed 0.85.": [
-            lambda scores: walk(scores, 0.85),
-            lambda scores: walk(scores, 0.856),
-        ],
-        "Stop at the first length that misses the bar.": lambda scores: max(scores),
-        "A length counts only if every shorter one passes too.": (
-            lambda scores: max(length for length, score in scores.items() if score >= 0.85 * base(scores))
+        "A row is a list of `length` words of the vocabulary that ends in ? and a name.": Sign(
+            passes("form"), lambda rng, length: haystack(rng, length + 1)
         ),
-        "The base is the best score among lengths of at most 1000, not of all lengths.": (
-            lambda scores: walk(scores, 0.85 * max(scores.values()))
+        "The answer is not the value told right after the first place of the asked name.": Sign(
+            passes("answer"), lambda rng, length: (haystack(rng, length)[0], "one")
         ),
-        "Walk the lengths from short to long; the dictionary need not be sorted.": (
-            lambda scores: walk(scores, 0.85 * base(scores), list(scores))
+        "A reader who says any value of the row passes your test: tell facts about other names.": Sign(
+            passes("any value"), lambda rng, length: haystack(rng, length, facts=1)
+        ),
+        "A reader who says the last value passes your test: let facts come after the asked one, too.": Sign(
+            passes("the last value"), in_order(first=False)
+        ),
+        "A reader who says the first value passes your test: let facts come before the asked one, too.": Sign(
+            passes("the first value"), in_order(first=True)
+        ),
+        "A reader who always says one and the same word passes your test: draw the value.": Sign(
+            passes("always the same word"), same_value
+        ),
+        "A reader who says the most frequent value passes your test: tell each fact equally often.": Sign(
+            passes("the most frequent value"), lambda rng, length: haystack(rng, length, told=2)
+        ),
+        "A reader who looks at one place of the row only passes your test: draw the place of the fact.": Sign(
+            passes("always the same place"), same_place
+        ),
+        f"A reader who sees only the last {WINDOW} words passes your test: put most facts farther back.": Sign(
+            passes(f"only the last {WINDOW} words"),
+            lambda rng, length: haystack(rng, length, places=length - 30 + 2 * rng.permutation(14)[:7]),
         ),
     },
+    otherwise="Draw everything by lot: names, values, places, and which of the facts is asked for.",
 )
 
 # ---- 4: the softmax weight of one logit factor * lead among n - 1 zeros ----
@@ -127,5 +210,52 @@ EXERCISES[4] = Exercise(
             lambda lead, n, factor: needle_weight(lead, n, 1 / factor)
         ),
         "It is the same for every length; more keys leave less weight for each.": lambda lead, n, factor: 0.5,
+    },
+)
+
+# ---- 5: the longest length whose score, and every one before, is 85 % of the base or more ----
+
+
+def walk(scores, bar, lengths=None):
+    reached = 0
+    for length in lengths or sorted(scores):
+        if scores[length] < bar:
+            break
+        reached = length
+    return reached
+
+
+def base(scores):
+    return max(score for length, score in scores.items() if length <= 1000)
+
+
+def nolima_length(scores):
+    return walk(scores, 0.85 * base(scores))
+
+
+EXERCISES[5] = Exercise(
+    right=nolima_length,
+    cases=[
+        ({250: 0.9, 500: 1.0, 1000: 0.95, 2000: 0.86, 4000: 0.84, 8000: 0.5},),
+        ({250: 0.5, 500: 0.5, 2000: 0.44, 4000: 0.2},),
+        ({250: 1.0, 500: 0.5, 1000: 1.0, 2000: 1.0},),
+        ({250: 0.8, 2000: 0.75, 4000: 1.0},),
+        ({1000: 0.9, 250: 1.0, 2000: 0.2},),
+    ],
+    mistakes={
+        "The bar is relative: 85 % of the model's own base score, not a fixed 0.85.": [
+            lambda scores: walk(scores, 0.85),
+            lambda scores: walk(scores, 0.856),
+        ],
+        "Stop at the first length that misses the bar.": lambda scores: max(scores),
+        "A length counts only if every shorter one passes too.": (
+            lambda scores: max(length for length, score in scores.items() if score >= 0.85 * base(scores))
+        ),
+        "The base is the best score among lengths of at most 1000, not of all lengths.": (
+            lambda scores: walk(scores, 0.85 * max(scores.values()))
+        ),
+        "Walk the lengths from short to long; the dictionary need not be sorted.": (
+            lambda scores: walk(scores, 0.85 * base(scores), list(scores))
+        ),
     },
 )

@@ -1,7 +1,9 @@
-"""Graders of notebook 07: what a bounded logit allows, reach through layers, keys in the cache, facts across walls."""
+"""Graders of notebook 07: what a bounded logit allows, reach through layers, keys in the cache, kinds of layers."""
 
 import math
+from bisect import bisect_left
 
+from llama4lab.errors import CourseError
 from llama4lab.grading import Case, Exercise
 
 EXERCISES = {}
@@ -170,52 +172,111 @@ EXERCISES[3] = Exercise(
     },
 )
 
-# ---- 4: whether the value sees the subject before the question sees the value ----
+# ---- 4: walls, window or global, from at most 64 questions whether a query sees a key ----
+
+MOST_QUESTIONS = 64
 
 
-def can_answer(subject, value, question, layer_types, chunk):
-    packed = layers_that_show(value, subject, layer_types, chunk)
-    read = layers_that_show(question, value, layer_types, chunk)
-    return bool(packed and read) and packed[0] < read[-1]
+def layer(kind, size, length):
+    """`sees(query, key)` of one layer, for queries and keys of a text of `length` tokens."""
+
+    def sees(query, key):
+        if not (0 <= query < length and 0 <= key < length):
+            raise CourseError(
+                f"Token {query} or {key} is not in a text of {length} tokens; ask from 0 to {length - 1}."
+            )
+        near = {"walls": query // size == key // size, "window": query - key < size, "global": True}
+        return key <= query and near[kind]
+
+    return sees
 
 
-def in_one_layer(subject, value, question, layer_types, chunk):
-    packed = layers_that_show(value, subject, layer_types, chunk)
-    read = layers_that_show(question, value, layer_types, chunk)
-    return bool(packed and read) and packed[0] <= read[-1]
+def asked(answer, sees, length):
+    """What `answer` finds out, with `MOST_QUESTIONS` questions at most."""
+    questions = iter(range(MOST_QUESTIONS))
+
+    def sees_counted(query, key):
+        if next(questions, None) is None:
+            raise CourseError(
+                f"more than {MOST_QUESTIONS} questions; halve the keys instead of trying one after another"
+            )
+        return sees(query, key)
+
+    return answer(sees_counted, length)
+
+
+def halving(sees, query):
+    return bisect_left(range(query), True, key=lambda key: sees(query, key))
+
+
+def counting(sees, query):
+    return next(key for key in range(query, -1, -1) if key == 0 or not sees(query, key - 1))
+
+
+def kind_of(sees, length, oldest=halving, told_apart=True, whole=True):
+    """The right answer; without `told_apart` a last token alone in its chunk is taken for one in a window."""
+    last = length - 1
+    first = oldest(sees, last)
+    if first == 0:
+        return "global", length
+    if (first < last or not told_apart) and sees(last - 1, first - 1):
+        return "window", length - first
+    return "walls", first - oldest(sees, first - 1) if whole else length - first
+
+
+def with_size(change):
+    """The right answer with the size of a window changed."""
+
+    def answer(sees, length):
+        kind, size = kind_of(sees, length)
+        return kind, change(size) if kind == "window" else size
+
+    return answer
+
+
+def always(kind):
+    """The right answer, but this kind wherever it is not global."""
+
+    def answer(sees, length):
+        right, size = kind_of(sees, length)
+        return right if right == "global" else kind, size
+
+    return answer
 
 
 EXERCISES[4] = Exercise(
-    right=can_answer,
+    right=kind_of,
+    run=asked,
+    returns='a pair of the kind ("walls", "window" or "global") and the size',
     cases=[
-        Case((1, 3, 6, PROXY, 8), "All three are in one chunk: layer 0 packs the fact, layer 1 reads it."),
-        Case((1, 3, 60, PROXY, 8), "The fact is whole in its chunk; the global layer carries it to the question."),
-        Case((9, 12, 60, PROXY, 8), "Subject and value are both in the chunk from 8 to 15, so nothing cuts the fact."),
-        Case((7, 8, 60, PROXY, 8), "The wall cuts the fact. Layer 3 packs it, and no LATER layer is left to read it."),
-        Case((7, 8, 60, SCOUT, 8), "The wall cuts the fact. Layer 3 shows the subject to the value, layer 7 reads it."),
-        Case((7, 8, 10, PROXY, 8), "Subject and value meet in layer 3, the last one; no later layer reads it."),
-        Case((7, 8, 10, [*PROXY, CHUNKED], 8), "Layer 3 packs, and layer 4 reads in the chunk of value and question."),
-        Case((7, 8, 60, [*PROXY, CHUNKED], 8), "Layer 4 is chunked, and a wall is between the value and the question."),
-        Case((1, 3, 60, [CHUNKED] * 4, 8), "Without a global layer nothing reaches a question past the wall."),
-        Case((1, 3, 6, [CHUNKED], 8), "One layer cannot do both: the value must be packed BEFORE it is read."),
-        Case((1, 3, 60, [GLOBAL, CHUNKED], 8), "The global layer is first: when it reads, the fact is not yet packed."),
-        Case((1, 3, 60, [GLOBAL, GLOBAL], 8), "Two global layers: one packs, the next reads."),
-        Case((8190, 8192, 30_000, SCOUT, 8192), "Scout has twelve global layers; the first packs, the second reads."),
-        Case((8000, 8191, 30_000, PROXY, 8192), "Use `chunk`: 8000 and 8191 are in one chunk of 8192."),
+        Case((layer("walls", 8192, 1_000_000), 1_000_000), "These are Scout's walls, chunks of 8192."),
+        Case((layer("window", 8192, 1_000_000), 1_000_000), "This is a window of 8192."),
+        Case((layer("walls", 128, 300), 300), "Chunks of 128: the last one has only 44 tokens."),
+        Case((layer("window", 128, 300), 300), "A window of 128, in a text that no wall cuts."),
+        Case((layer("walls", 128, 257), 257), "Chunks of 128: the last token is the first of its chunk."),
+        Case((layer("walls", 2, 11), 11), "Chunks of 2: the last token is alone in its chunk."),
+        Case((layer("window", 2, 10), 10), "A window of 2 shows a token and the one before it."),
+        Case((layer("walls", 150, 300), 300), "Two chunks of 150."),
+        Case((layer("global", 300, 300), 300), "The last token sees the first one, so nothing is hidden: global, 300."),
+        Case((layer("global", 50, 50), 50), "The last token sees the first one, so nothing is hidden: global, 50."),
     ],
     mistakes={
-        "One layer cannot both pack and read: the value must see the subject in an EARLIER layer.": [
-            lambda s, v, q, t, c: GLOBAL in t or q // c == s // c,
-            in_one_layer,
-        ],
-        "A fact that a wall cuts is not lost: a global layer packs it, and a later one reads it.": (
-            lambda s, v, q, t, c: s // c == v // c and (GLOBAL in t or q // c == v // c)
+        "That takes more than 64 questions; halve the keys instead of trying one after another.": (
+            lambda sees, length: kind_of(sees, length, oldest=counting)
         ),
-        "After a global layer has packed the fact a chunked one may read it, in the chunk of value and question.": (
-            lambda s, v, q, t, c: t.count(GLOBAL) >= (1 if s // c == v // c else 2)
+        "A last token that sees only itself is the first of its chunk; no window has a size of 1.": (
+            lambda sees, length: kind_of(sees, length, told_apart=False)
         ),
-        "Use `chunk`: the walls of the proxy and of Scout differ.": lambda s, v, q, t, c: can_answer(s, v, q, t, 8),
-        "It always says yes; try a fact that the wall cuts, and one global layer.": lambda *case: True,
-        "It always says no; try a fact and a question in one chunk.": lambda *case: False,
+        "The last chunk may be cut off by the end of the text; measure a whole one, between two walls.": (
+            lambda sees, length: kind_of(sees, length, whole=False)
+        ),
+        "A window counts the query itself too.": with_size(lambda size: size - 1),
+        "Every boundary is a window to it; ask the query one before whether the boundary moves along.": always(
+            "window"
+        ),
+        "Every boundary is a wall to it; ask the query one before whether the boundary moves along.": always("walls"),
+        "The size of a global layer is `length`.": (
+            lambda sees, length: (kind_of(sees, length)[0], 0) if sees(length - 1, 0) else kind_of(sees, length)
+        ),
     },
 )

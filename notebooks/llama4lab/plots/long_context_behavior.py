@@ -1,20 +1,69 @@
-"""Pictures of 09: recall, loss and attention by distance, length and place."""
+"""Pictures of 09: a row as a strip; recall, loss and attention by distance, length and place."""
 
 from collections.abc import Mapping, Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.colors import LinearSegmentedColormap
 
 from llama4lab.figures import PALETTE, show
 from llama4lab.plots.marks import label_ends, moment, plain_ticks
-from llama4lab.recall import CHANCE
+from llama4lab.recall import BEGIN, CHANCE, FILLER_0, VALUE_0, VOCABULARY
 
 # The hybrid, which the text is about, comes last: it is drawn over the others, and thick.
-STYLES = {"chunk-only": "--", "rope": "-.", "nope": ":", "hybrid": "-"}
-COLORS = {"hybrid": PALETTE[0], "chunk-only": PALETTE[1], "rope": PALETTE[2], "nope": PALETTE[3]}
-WIDTHS = dict.fromkeys(STYLES, 1.3) | {"hybrid": 2.8}
+STYLES = {"chunk-only": "--", "rope": "-.", "nope": ":", "hybrid": "-", "late hybrid": (0, (6, 1.5))}
+COLORS = dict(zip(("hybrid", "chunk-only", "rope", "nope"), PALETTE, strict=False)) | {"late hybrid": "#000000"}
+WIDTHS = dict.fromkeys(STYLES, 1.3) | {"hybrid": 2.8, "late hybrid": 2.8}
 TRAINED_WORDS = 128  # the longest row of training
+GREENS = LinearSegmentedColormap.from_list("greens", ["#f7efe2", "#7fcfae", "#006b4f"])  # dark in gray, too
+FILLER_GRAY, LOOK_ALIKE, ASKED, QUESTION_BLUE = "#e6e6e6", "#f3cdae", PALETTE[1], PALETTE[0]
+
+
+def strips(rows: Mapping[str, Sequence[int]], asked: int, chunk: int) -> None:
+    """Rows of token ids as colored strips, by title; asked: index of the asked value, chunk: words between walls."""
+    fig, axes = plt.subplots(len(rows), 1, figsize=(6, 1.25 * len(rows)), sharex=True)
+    for ax, (title, row) in zip(axes, rows.items(), strict=True):
+        told = [place for place, word in enumerate(row) if VALUE_0 <= word < FILLER_0]
+        for place, word in enumerate(row):
+            color = FILLER_GRAY if word >= FILLER_0 or word == BEGIN else LOOK_ALIKE
+            color = ASKED if place in (asked - 1, asked) else QUESTION_BLUE if place >= len(row) - 2 else color
+            ax.barh(0, 0.92, left=place, color=color)
+        for number, place in enumerate(told):
+            words = f"{VOCABULARY[row[place - 1]]} {VOCABULARY[row[place]]}"
+            weight = "bold" if place == asked else "normal"
+            height = 0.75 + 0.38 * (number % 3)
+            ax.text(max(place, 9), height, words, ha="center", fontsize=7, fontweight=weight)
+        ax.text(len(row) + 1, 0, f"{VOCABULARY[row[-2]]} {VOCABULARY[row[-1]]}", color=QUESTION_BLUE, va="center")
+        for wall in range(chunk, len(row), chunk):
+            ax.plot((wall, wall), (-0.6, 0.6), "-", color="black", linewidth=2.5)
+        ax.set(xlim=(0, len(row)), ylim=(-0.65, 1.8), title=title)
+        ax.axis("off")
+    show(
+        fig,
+        "Two rows of words as strips cut by walls: the same fact and question, alone and among six look-alikes.",
+        {title: " ".join(VOCABULARY[word] for word in row) for title, row in rows.items()},
+    )
+
+
+def reach(changes: Mapping[str, np.ndarray], changed: int, chunk: int) -> None:
+    """Which predictions move when the word at `changed` is another one: `[length]` by pattern of layers."""
+    fig, axes = plt.subplots(len(changes), 1, figsize=(6, 0.85 * len(changes) + 0.5), sharex=True)
+    for ax, (pattern, change) in zip(axes, changes.items(), strict=True):
+        for place, moved in enumerate(np.asarray(change) > 0):
+            ax.barh(0, 0.9, left=place, color=ASKED if place == changed else COLORS[pattern] if moved else FILLER_GRAY)
+        for wall in range(chunk, len(change), chunk):
+            ax.axvline(wall - 0.05, color="black", linewidth=2.5)
+        ax.set(xlim=(0, len(change)), yticks=(), ylabel=pattern)
+        ax.yaxis.label.set(rotation=0, ha="right", va="center")
+        ax.spines[["left", "bottom"]].set_visible(False)
+    axes[0].set_title("One changed word (orange): which predictions move? (black: walls)")
+    axes[-1].set_xlabel("position in the row, words")
+    show(
+        fig,
+        "Two strips of predictions: in the hybrid all after the changed word move, in chunk-only none past the wall.",
+        {pattern: (np.asarray(change) > 0).astype(int).tolist() for pattern, change in changes.items()},
+    )
 
 
 def draw_patterns(
@@ -25,7 +74,7 @@ def draw_patterns(
     for pattern in [name for name in STYLES if name in lines]:
         for points in lines[pattern]:
             style = {"color": COLORS[pattern], "linewidth": WIDTHS[pattern], **options}
-            ax.plot(list(points), list(points.values()), STYLES[pattern], **style)
+            ax.plot(list(points), list(points.values()), linestyle=STYLES[pattern], **style)
         ends.append((pattern, np.mean([list(points.values())[-1] for points in lines[pattern]]), COLORS[pattern]))
     label_ends(ax, ends, levels)
 
@@ -35,7 +84,7 @@ def recall_of(models: Mapping[str, Mapping], task: str, measure: str) -> dict[st
     lines = {}
     for name, tasks in models.items():
         points = {int(x): share for x, share in tasks[task][measure].items()}
-        lines.setdefault(name.rpartition("-")[0], []).append(points)
+        lines.setdefault(name.rpartition("-")[0].replace("grown-", "late "), []).append(points)
     return lines
 
 
@@ -50,8 +99,8 @@ def recall_by_distance(models: Mapping[str, Mapping], task: str = "alone") -> No
         ax.set_title("One fact: chunk-only falls off a cliff at the wall")
         alt = "Recall of a single fact by distance, every seed a line; a vertical line marks the chunk wall."
     else:
-        ax.set_title("Trained from the start, no pattern knows whose value it was past the wall")
-        alt = "Recall among six look-alikes by distance, every seed a line; the wall and two chance levels are marked."
+        ax.set_title("One of seven: past the wall only the late hybrid knows whose value it was")
+        alt = "Recall among six look-alikes by distance, every seed a line: only the late hybrid stays at 1 past the wall."
     show(fig, alt)
 
 
@@ -69,34 +118,54 @@ def recall_by_length(models: Mapping[str, Mapping]) -> None:
 
 def needle_grids(grids: Mapping[str, np.ndarray], lengths: Sequence[int], depths: Sequence[float]) -> None:
     """Share of right answers, `[depth, length]` by title of the panel."""
-    fig, axes = plt.subplots(1, len(grids), figsize=(6, 2.9), sharey=True)
+    fig, axes = plt.subplots(1, len(grids), figsize=(6, 2.7), sharey=True)
     for ax, (title, grid) in zip(axes, grids.items(), strict=True):
-        picture = ax.imshow(grid, vmin=0, vmax=1, cmap="cividis", aspect="auto")
+        ax.imshow(grid, vmin=0, vmax=1, cmap=GREENS, aspect="auto")
         ax.set_xticks(range(len(lengths)), lengths)
-        ax.set(xlabel="row length, words", title=title)
+        ax.set_title(title, fontsize=9)
         for (line, column), share in np.ndenumerate(grid):
-            ax.text(column, line, f"{share:.2f}", ha="center", va="center", color="black" if share > 0.5 else "white")
+            ink = "white" if share > 0.7 else "black"
+            ax.text(column, line, f"{share:.2f}", ha="center", va="center", fontsize=7, color=ink)
     axes[0].set_yticks(range(len(depths)), depths)
     axes[0].set_ylabel("depth of the needle")
-    fig.colorbar(picture, ax=axes, label="share right")
-    show(fig, "Two needle grids of the hybrid: one needle alone, and the same with six look-alikes.")
+    fig.supxlabel("row length, words")
+    show(
+        fig,
+        "Three needle grids: the early hybrid is green for one needle and pale for one of seven; the late one is green.",
+    )
 
 
-def ladder(kinds: Mapping[str, Mapping[str, float]], trained: int = 256) -> None:
-    """Share of exact answers of scout-proxy by length of the prompt, for each kind of question."""
+def ladder(kinds: Mapping[str, Mapping[str, float]], trained: int, levels: Mapping[str, float], **words: str) -> None:
+    """Share of right answers by length, a line for each kind of question; words: title, xlabel and alt of the figure."""
     fig, ax = plt.subplots()
-    for (_, shares), style, color in zip(kinds.items(), ("-", "--", "-.", ":"), PALETTE, strict=False):
+    ends = []
+    for (kind, shares), style, color in zip(kinds.items(), ("-", "--", "-.", ":"), PALETTE, strict=False):
         ax.plot([int(length) for length in shares], list(shares.values()), style, marker=".", color=color)
+        ends.append((kind, list(shares.values())[-1], color))
     ax.set_xscale("log", base=2)
     plain_ticks(ax, "x", [int(length) for length in next(iter(kinds.values()))])
-    ax.set(ylim=(0, 1.05), xlabel="prompt length, tokens", ylabel="share of exact answers")
-    moment(ax, trained, "longest training row", at=0.02)
-    ends = [
-        (kind, list(shares.values())[-1], color) for (kind, shares), color in zip(kinds.items(), PALETTE, strict=False)
-    ]
-    label_ends(ax, ends, {"any of three": 1 / 3})
-    ax.set_title("scout-proxy finds one needle; two hops and other words are guesses")
-    show(fig, "Share of exact answers of scout-proxy by prompt length for four kinds of questions.")
+    ax.set(ylim=(0, 1.05), xlabel=words["xlabel"], ylabel="share of right answers", title=words["title"])
+    moment(ax, trained, "longest training row", at=0.55, side="right")
+    label_ends(ax, ends, levels)
+    show(fig, words["alt"])
+
+
+def by_filler(shares: Mapping[str, Mapping[int, float]]) -> None:
+    """Share of right answers of scout-proxy by words of filler before each fact, a line for each way to ask."""
+    fig, ax = plt.subplots(figsize=(6, 2.9))
+    amounts = list(next(iter(shares.values())))
+    ends = []
+    for (question, points), style, color in zip(shares.items(), ("-", "--", "-."), PALETTE, strict=False):
+        ax.plot(range(len(amounts)), list(points.values()), style, marker="o", color=color, linewidth=2.2)
+        ends.append((question.replace(", ", ",\n"), list(points.values())[-1], color))
+    ax.set_xticks(range(len(amounts)), amounts)
+    ax.set(ylim=(-0.03, 1.05), xlabel="words of filler before each fact", ylabel="share of right answers")
+    label_ends(ax, ends)
+    ax.set_title("A sentence is found by its own words, and lost by other words")
+    show(
+        fig,
+        "Share of right answers by words of filler before each fact: with shared words it stays high, in other words it falls.",
+    )
 
 
 def demands(recall_by_place: Mapping[str, Mapping[str, Mapping[str, Sequence[float]]]], steps: Sequence[str]) -> None:

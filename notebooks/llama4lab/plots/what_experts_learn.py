@@ -211,7 +211,9 @@ def removed_experts(cost: np.ndarray, share: np.ndarray, domains: Sequence[str])
         ax.text(column + spread[expert], cost[expert, column], f" {expert}", fontsize=8, va="bottom")
     ax.axhline(0, color="#666666", linewidth=1, linestyle=":")
     ax.set_xticks(columns, domains)
-    ax.set(xlabel="domain", ylabel="rise of the loss, nats", title="The expert used most is not the one missed most")
+    ax.set(
+        xlabel="domain", ylabel="rise of the loss, nats", title="Few experts are missed, and not always the most used"
+    )
     ax.set_ylim(top=1.12 * cost.max())
     ax.legend(loc="upper right")
     show(

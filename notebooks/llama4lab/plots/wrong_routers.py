@@ -121,9 +121,10 @@ def losses(excess: Mapping[str, Sequence[float]]) -> None:
 
 def gradients(rows: Mapping[str, Sequence[float]]) -> None:
     """Length of each router row's gradient, a panel for each gate; rows that get one are filled."""
-    fig, axes = plt.subplots(len(rows), 1, figsize=(6, 4.4), sharex=True, sharey=True)
+    fig, axes = plt.subplots(len(rows), 1, figsize=(6, 4.4), sharex=True)
     for ax, (name, lengths) in zip(axes, rows.items(), strict=True):
         ax.bar(range(len(lengths)), lengths, color=HERO if name == "Llama 4" else LOUD)
+        ax.set_ylim(0, 1.1 * max(lengths) or 1)  # own scales: one gate's rows may be a hundredth of another's
         ax.set_title(f"{name}: {np.count_nonzero(lengths)} of {len(lengths)} rows", fontsize=9)
     ax.set_xticks(range(0, len(lengths), max(1, len(lengths) // 16)))
     fig.supxlabel("row of the router")
