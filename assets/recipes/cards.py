@@ -81,7 +81,7 @@ def describe_herd_training(folder: Path, name: str, provenance: dict) -> str:
         for before, after in zip([{"step": 0}, *herd], herd, strict=False)
     )
     return (
-        f"`python assets/recipes/herd.py --minutes 9` made it on {GPU}, beside three other models: {herd[-1]['step']:,} "
+        f"`python assets/recipes/herd.py --minutes 9` made it on {GPU}, with five other models at the same time: {herd[-1]['step']:,} "
         f"optimizer steps, {tokens / 1e6:.0f} million tokens of text and pictures. It read rows of 128 tokens in the first "
         "quarter of the time, of 512 until three quarters, then of 2,048. The last lesson, `python assets/recipes/train.py "
         f"{name}`, was {lesson[-1]['step']:,} optimizer steps and {round(lesson[-1]['seconds'] / 60)} minutes of one thread "
