@@ -18,6 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import torch
 from safetensors.torch import save_file
@@ -235,6 +236,23 @@ class Learner:
         print(self.name, json.dumps(line), flush=True)
 
 
+def learn(learners: list[Learner], blocks: herd_data.Blocks, minutes: float) -> None:
+    """Let all learners learn at once, from the first block on."""
+    for learner in learners:
+        if learner.stream:
+            learner.record()
+    blocks.get(0, 0)
+    started = time.monotonic()
+
+    def clock() -> float:
+        return (time.monotonic() - started) / (60 * minutes)
+
+    with ThreadPoolExecutor(len(learners)) as pool:
+        runs = [pool.submit(learner.run, blocks, clock) for learner in learners]
+    for run in runs:
+        run.result()  # raises what the run raised
+
+
 def save(learner: Learner, out: Path) -> None:
     """Weights in half precision and the log."""
     path = out / f"{learner.name}.safetensors"
@@ -249,7 +267,9 @@ def main() -> None:
     parser.add_argument("names", nargs="*", default=list(HERD), metavar="NAME")
     parser.add_argument("--minutes", type=float, required=True)
     parser.add_argument("--work", type=Path, default=ROOT / ".work", help="sources are in it, and results")
-    parser.add_argument("--blocks", type=Path, default=Path("/dev/shm/blocks"), help="where blocks are drawn")
+    parser.add_argument(
+        "--blocks", default="/dev/shm", help="where blocks are drawn, in a folder that ends with the run"
+    )
     parser.add_argument("--workers", type=int, default=12, help="processes that draw blocks")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     options = parser.parse_args()
@@ -257,22 +277,15 @@ def main() -> None:
         sys.exit(f"There is no {sorted(unknown)[0]!r} in the herd; it has {', '.join(HERD)}.")
     torch.set_float32_matmul_precision("high")
     _, tokenizer = herd_data.sources_in(options.work)
-    blocks = herd_data.Blocks(options.work / "sources", options.blocks, options.workers, BLOCKS, options.device)
     learners = [Learner(name, tokenizer, options.device) for name in options.names]
-    if options.device == "cuda":
-        for learner in learners:
-            learner.record()
-    blocks.get(0, 0)
-    started = time.monotonic()
-
-    def clock() -> float:
-        return (time.monotonic() - started) / (60 * options.minutes)
-
-    with ThreadPoolExecutor(len(learners)) as pool:
-        runs = [pool.submit(learner.run, blocks, clock) for learner in learners]
-    blocks.close()
-    for run, learner in zip(runs, learners, strict=True):
-        run.result()  # raises what the run raised
+    # A folder of its own: blocks that another run left would be read for this one's.
+    with TemporaryDirectory(dir=options.blocks) as folder:
+        blocks = herd_data.Blocks(options.work / "sources", Path(folder), options.workers, BLOCKS, options.device)
+        try:
+            learn(learners, blocks, options.minutes)
+        finally:
+            blocks.close()
+    for learner in learners:
         save(learner, options.work / "herd")
 
 

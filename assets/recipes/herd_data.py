@@ -101,11 +101,13 @@ def _work(folder: Path, out: Path, worker: int, workers: int, blocks: tuple[int,
     torch.set_num_threads(1)
     sources, tokenizer = load_sources(folder)
     processor = proxies.build_processor(tokenizer)
-    for phase, count in enumerate(blocks):
-        for index in range(worker, count, workers):
-            fresh = out / f"{phase}-{index}.new.npz"
-            np.savez(fresh, **draw_block(sources, processor, phase, index))
-            fresh.rename(out / f"{phase}-{index}.npz")
+    # The first block of every phase comes first: a phase that begins early then has one to read again.
+    wanted = [(phase, index) for phase, count in enumerate(blocks) for index in range(count)]
+    wanted.sort(key=lambda block: block[1] > 0)
+    for phase, index in wanted[worker::workers]:
+        fresh = out / f"{phase}-{index}.new.npz"
+        np.savez(fresh, **draw_block(sources, processor, phase, index))
+        fresh.rename(out / f"{phase}-{index}.npz")
 
 
 class Blocks:
@@ -113,12 +115,11 @@ class Blocks:
 
     Args:
         folder: of `save_sources`.
-        out: where the processes leave the blocks, best in memory.
+        out: an empty folder where the processes leave the blocks, best in memory.
         blocks: how many of each phase.
     """
 
     def __init__(self, folder: Path, out: Path, workers: int, blocks: tuple[int, ...], device: str) -> None:
-        out.mkdir(parents=True, exist_ok=True)
         self.out, self.blocks, self.device = out, blocks, device
         self.loaded: dict[tuple[int, int], dict[str, torch.Tensor]] = {}
         self.lock = Lock()
@@ -154,3 +155,4 @@ class Blocks:
         """Stop drawing."""
         for process in self.processes:
             process.terminate()
+            process.join()

@@ -13,24 +13,21 @@ import conversations
 import herd_data
 import language_batches as lb
 import picture_batches as pb
-from llama4lab import drawn_pictures as pictures
 from training_batch import Batch
 
 MIXED = herd_data.Phase(until=1, rows=4, picture_rows=0, length=512, layouts={})
 KINDS = {"two hops": 0.5, "other words": 0.3, "one hop": 0.2}
 CONVERSATIONS = 16  # a step
 PICTURES = {"one tile": 16, "several tiles": 6, "two pictures": 8}  # conversations of a step, by layout
-PICTURE_SHARES = (0.6, 0.2, 0.2)
+PICTURE_SHARES = {"one tile": 0.6, "several tiles": 0.2, "two pictures": 0.2}
 ALIKE = 0.7  # of the conversations about one tile are about shapes that only color and form together tell apart
 
 
-def _padded(rows: list[tuple[np.ndarray, np.ndarray]], pad: int, prompt_weight: float | None = None):
+def _padded(rows: list[tuple[np.ndarray, np.ndarray]], pad: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Token ids and weights `[rows, longest]`, padded on the right with weight 0."""
     longest = max(len(ids) for ids, _ in rows)
     tokens, weights = np.full((len(rows), longest), pad, dtype=np.int64), np.zeros((len(rows), longest), np.float32)
     for row, (ids, weight) in enumerate(rows):
-        if prompt_weight is not None:
-            weight = np.where(weight == lb.PROMPT_WEIGHT, prompt_weight, weight)
         tokens[row, : len(ids)], weights[row, : len(ids)] = ids, weight
     return torch.from_numpy(tokens), torch.from_numpy(weights)
 
@@ -61,12 +58,11 @@ class Lesson:
     def pictures(self, step: int) -> Batch:
         """Conversations about pictures of one layout."""
         rng = random.Random(f"pictures-{step}")
-        layout = rng.choices(list(PICTURES), PICTURE_SHARES)[0]
-        grid = rng.choice(pictures.GRIDS) if layout == "several tiles" else (1, 1)
+        layout, grid = pb.draw_layout(rng, PICTURE_SHARES)
         alike = ALIKE if layout == "one tile" else 0.0
         drawn = [pb.picture_conversation(rng, layout, grid, rng.random() < alike) for _ in range(PICTURES[layout])]
         rows, tiles = pb.encode_pictures(drawn, self.processor)
-        return Batch(*_padded(rows, self.processor.tokenizer.pad_token_id, prompt_weight=0.02), tiles.float(), 0.4)
+        return Batch(*_padded(rows, self.processor.tokenizer.pad_token_id), tiles.float(), 0.4)
 
     def batches(self, step: int) -> list[Batch]:
         """All of a step; pictures in every second one."""

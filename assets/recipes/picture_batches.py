@@ -12,6 +12,7 @@ from language_batches import PROMPT_WEIGHT, encode_chat
 from llama4lab import drawn_pictures as pictures
 
 SLOT = 128  # tokens: a conversation about pictures begins at a multiple of it
+PICTURE_PROMPT_WEIGHT = 0.02  # most of a prompt with pictures is patches, which cannot be predicted
 LAYOUTS = {"one tile": 0.5, "several tiles": 0.28, "two pictures": 0.22}
 
 
@@ -65,12 +66,23 @@ def picture_tokens(processor: ProcessorMixin, grid: tuple[int, int]) -> str:
     return f"<|image_start|>{tiles}<|image|>{patches}<|image_end|>"
 
 
+def draw_layout(rng: random.Random, layouts: dict[str, float]) -> tuple[str, tuple[int, int]]:
+    """One of `layouts`, by their shares, and a grid of tiles that fits it."""
+    layout = rng.choices(list(layouts), list(layouts.values()))[0]
+    return layout, rng.choice(pictures.GRIDS) if layout == "several tiles" else (1, 1)
+
+
+def encode_picture_chat(one: PictureConversation, processor: ProcessorMixin) -> tuple[np.ndarray, np.ndarray]:
+    """Token ids and weights of a conversation, the tokens of its pictures among them."""
+    ids, weights = encode_chat(one.conversation, processor.tokenizer, picture_tokens(processor, one.grid))
+    return ids, np.where(weights == PROMPT_WEIGHT, PICTURE_PROMPT_WEIGHT, weights)
+
+
 def encode_pictures(drawn: list[PictureConversation], processor: ProcessorMixin):
     """Token ids and weights of each conversation, and the tiles of all pictures, `[tiles, 3, side, side]`."""
     images = [image for one in drawn for image in one.images]
     tiles = processor.image_processor(images, return_tensors="pt")["pixel_values"]
-    rows = [encode_chat(one.conversation, processor.tokenizer, picture_tokens(processor, one.grid)) for one in drawn]
-    return rows, tiles
+    return [encode_picture_chat(one, processor) for one in drawn], tiles
 
 
 @dataclass(frozen=True)
@@ -106,11 +118,10 @@ def picture_rows(
     )
     images, used, row, at = [], 0, 0, 0
     while True:
-        layout = rng.choices(list(layouts), list(layouts.values()))[0]
-        grid = rng.choice(pictures.GRIDS) if layout == "several tiles" else (1, 1)
+        layout, grid = draw_layout(rng, layouts)
         count = 2 if layout == "two pictures" else grid[0] * grid[1] + (grid != (1, 1))
         one = picture_conversation(rng, layout, grid)
-        ids, weights = encode_chat(one.conversation, tokenizer, picture_tokens(processor, grid))
+        ids, weights = encode_picture_chat(one, processor)
         if len(ids) > length:
             continue
         if at + len(ids) > length:
@@ -119,7 +130,7 @@ def picture_rows(
             break
         end = at + len(ids)
         result.tokens[row, at:end] = ids
-        result.weights[row, at:end] = np.where(weights == PROMPT_WEIGHT, 0.02, weights)
+        result.weights[row, at:end] = weights
         is_patch = ids == patch
         first = used * is_patch.sum() // count
         result.feature[row, at:end][is_patch] = first + np.arange(is_patch.sum())

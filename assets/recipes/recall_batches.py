@@ -23,6 +23,33 @@ def build_tokenizer(vocabulary: tuple[str, ...] = VOCABULARY) -> PreTrainedToken
     )
 
 
+class _Writer:
+    """A row that is being written: its token ids, which of them are answers, and the filler still to come."""
+
+    def __init__(self, rng: np.random.Generator, length: int, table: np.ndarray) -> None:
+        self.rng, self.length = rng, length
+        self.filler, self.used = filler_run(rng, length, table), 0
+        self.tokens, self.answers = [BEGIN], [False]
+
+    def fill(self) -> None:
+        """One to five words of filler."""
+        run = int(self.rng.integers(1, 6))
+        self.say(*self.filler[self.used : self.used + run])
+        self.used += run
+
+    def say(self, *tokens: int, answers: int = 0) -> None:
+        """These tokens, of which the last `answers` are an answer."""
+        self.tokens += map(int, tokens)
+        self.answers += [False] * (len(tokens) - answers) + [True] * answers
+
+    def is_full(self) -> bool:
+        return len(self.tokens) >= self.length
+
+    def row(self) -> tuple[np.ndarray, np.ndarray]:
+        """The token ids and the mask of the answers, both `[length]`."""
+        return np.array(self.tokens[: self.length]), np.array(self.answers[: self.length])
+
+
 def training_row(
     rng: np.random.Generator, length: int, table: np.ndarray, far: bool = False
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -34,27 +61,22 @@ def training_row(
     facts = int(rng.integers(2, max(3, length // 10)))
     names = rng.choice(len(NAMES), facts, replace=False) + NAME_0
     values = rng.integers(len(VALUES), size=facts) + VALUE_0
-    filler, used = filler_run(rng, length, table), 0
+    writer = _Writer(rng, length, table)
     filler_share = rng.uniform(0.05, 0.7 if far else 0.5)
-    row, answers, mentioned = [BEGIN], [False], []
-    while len(row) < length:
+    mentioned = []
+    while not writer.is_full():
         if rng.random() < filler_share:
-            run = int(rng.integers(1, 6))
-            row += filler[used : used + run].tolist()
-            answers += [False] * run
-            used += run
+            writer.fill()
         elif not mentioned or (len(mentioned) < facts and rng.random() < 0.5):
             fact = len(mentioned)
-            mentioned.append(len(row))
-            row += [int(names[fact]), int(values[fact])]
-            answers += [False, False]
+            mentioned.append(len(writer.tokens))
+            writer.say(names[fact], values[fact])
         else:
-            age = len(row) - np.array(mentioned, dtype=float) if far else np.ones(len(mentioned))
+            age = len(writer.tokens) - np.array(mentioned, dtype=float) if far else np.ones(len(mentioned))
             fact = int(rng.choice(len(mentioned), p=age / age.sum()))
-            mentioned[fact] = len(row)
-            row += [QUESTION, int(names[fact]), int(values[fact])]
-            answers += [False, False, True]
-    return np.array(row[:length]), np.array(answers[:length])
+            mentioned[fact] = len(writer.tokens)
+            writer.say(QUESTION, names[fact], values[fact], answers=1)
+    return writer.row()
 
 
 def matching_row(rng: np.random.Generator, length: int, table: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -65,24 +87,18 @@ def matching_row(rng: np.random.Generator, length: int, table: np.ndarray) -> tu
     facts = int(rng.integers(2, min(16, length // 5)))
     names = rng.choice(len(NAMES), facts, replace=False) + NAME_0
     values = rng.integers(len(VALUES), size=facts) + VALUE_0
-    filler, used, told = filler_run(rng, length, table), 0, 0
+    writer, told = _Writer(rng, length, table), 0
     filler_share = 0.3 * rng.random()
-    row, answers = [BEGIN], [False]
-    while len(row) < length:
+    while not writer.is_full():
         if rng.random() < filler_share:
-            run = int(rng.integers(1, 6))
-            row += filler[used : used + run].tolist()
-            answers += [False] * run
-            used += run
+            writer.fill()
         elif told < facts and (told < 2 or rng.random() < 0.6):
-            row += [int(names[told]), int(values[told])]
-            answers += [False, False]
+            writer.say(names[told], values[told])
             told += 1
         else:
             fact = int(rng.integers(told))
-            row += [QUESTION, int(names[fact]), int(values[fact])]
-            answers += [False, False, True]
-    return np.array(row[:length]), np.array(answers[:length])
+            writer.say(QUESTION, names[fact], values[fact], answers=1)
+    return writer.row()
 
 
 def hops_row(rng: np.random.Generator, length: int, table: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -91,32 +107,26 @@ def hops_row(rng: np.random.Generator, length: int, table: np.ndarray) -> tuple[
     pointers, names, values = draw_chains(rng, chains)
     waiting = [(True, chain) for chain in range(chains)] + [(False, chain) for chain in range(chains)]
     waiting = [waiting[at] for at in rng.permutation(len(waiting))]
-    filler, used, told = filler_run(rng, length, table), 0, set()
+    writer, told = _Writer(rng, length, table), set()
     filler_share, ask_share = 0.5 * rng.random(), rng.uniform(0.2, 0.6)
-    row, answers = [BEGIN], [False]
-    while len(row) < length:
+    while not writer.is_full():
         if rng.random() < filler_share:
-            run = int(rng.integers(1, 6))
-            row += filler[used : used + run].tolist()
-            answers += [False] * run
-            used += run
+            writer.fill()
             continue
         known = [chain for chain in range(chains) if (False, chain) in told]
         if waiting and (not known or rng.random() > ask_share):
             points, chain = waiting.pop()
             told.add((points, chain))
             pair = (pointers[chain], NAME_0 + names[chain]) if points else (names[chain], VALUE_0 + values[chain])
-            row += [NAME_0 + int(pair[0]), int(pair[1])]
-            answers += [False, False]
+            writer.say(NAME_0 + pair[0], pair[1])
         elif known:
             chain = int(rng.choice(known))
             linked = (True, chain) in told
             kind = str(rng.choice(KINDS, p=(0.2, 0.5, 0.3) if linked else (0.4, 0.0, 0.6)))
             asked = pointers[chain] if kind == "two hops" else names[chain]
-            said = [NAME_0 + int(names[chain])] * (kind == "two hops") + [VALUE_0 + int(values[chain])]
-            row += question(kind, int(asked)) + said
-            answers += [False, False] + [True] * len(said)
-    return np.array(row[:length]), np.array(answers[:length])
+            said = [NAME_0 + names[chain]] * (kind == "two hops") + [VALUE_0 + values[chain]]
+            writer.say(*question(kind, asked), *said, answers=len(said))
+    return writer.row()
 
 
 def matching_batch(step: int, seed: int, batch: int, length: int, table: np.ndarray) -> Batch:

@@ -92,7 +92,6 @@ def train(
     evaluate_every: int = 500,
     stop_after: int | None = None,
     keep_at: dict[int, Callable[[PreTrainedModel], None]] | None = None,
-    change_at: dict[int, Callable[[PreTrainedModel], None]] | None = None,
 ) -> PreTrainedModel:
     """Train `model` in place and return it; continues from `work/checkpoint` where one is.
 
@@ -102,7 +101,6 @@ def train(
         evaluate: held-out figures to log every `evaluate_every` steps.
         stop_after: leave off after this many steps of the schedule.
         keep_at: what to do with the model after some steps, for checkpoints that are meant to stay.
-        change_at: what to change in the model before some steps; a run that continues after one of them changes it first.
 
     Raises:
         TrainingError: unknown or absent device, a checkpoint that cannot be read, no room to save one.
@@ -136,9 +134,6 @@ def train(
     dispatch = sorted_dispatch(model) if has_experts else nullcontext()
     with dispatch, open(work / "log.jsonl", "a", encoding="utf-8") as log:
         for step in range(first, last):
-            for at, change in (change_at or {}).items():
-                if at == step or at < step == first:
-                    change(model)
             losses = []
             for batch in batches_of_step(step):
                 batch = batch.to(accelerator.device)
