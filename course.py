@@ -5,6 +5,7 @@
     python course.py test [pytest options]     check the notebooks, the exercises and the code
     python course.py doctor                    say what this machine has and what it lacks
     python course.py store [NN ...]            execute notebooks from the top and store their outputs
+    python course.py book [--serve] [--pdf]    build the course as a web page and open it
     python course.py drift [pytest options]    try the course on the newest releases of its packages
 
 The first of them (`doctor` excepted) installs the pinned packages of environment.yml into .venv.
@@ -31,7 +32,7 @@ except ImportError:  # Windows: two set-ups at once are not kept apart there.
     fcntl = None
 
 MINIMUM_PYTHON, MAXIMUM_PYTHON = (3, 11), (3, 14)
-COMMANDS = ("lab", "test", "doctor", "store", "drift")
+COMMANDS = ("lab", "test", "doctor", "store", "book", "drift")
 # What stays in .venv, and what must be free beforehand: pip keeps the downloads until all is installed.
 VENV_GB, REQUIRED_FREE_GB = 1.6, 2.5
 # On Linux the default index has torch's CUDA build, and the index of the CPU builds may not answer.

@@ -1,4 +1,4 @@
-"""The commands of course.py, run with the Python in .venv: `python -m llama4lab.commands lab|test|store|drift ...`.
+"""The commands of course.py, run with the Python in .venv: `python -m llama4lab.commands lab|test|store|book|drift ...`.
 
 course.py makes .venv complete first; here is what each command starts, and in which environment.
 """
@@ -112,6 +112,12 @@ def store_notebooks(numbers: list[str]) -> int:
     return run_program(["llama4lab.store", *map(str, notebooks)], variables)
 
 
+def build_book(options: list[str]) -> int:
+    """Build the course as a web page."""
+    # A folder that the options name is relative to where the caller is.
+    return run_program(["llama4lab.book", f"--from={Path.cwd()}", *options], program_variables())
+
+
 def run_drift(options: list[str]) -> int:
     """Try the course on the newest releases of its packages."""
     return run_program(["llama4lab.drift", *options], program_variables())
@@ -121,6 +127,7 @@ COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "lab": start_lab,
     "test": run_tests,
     "store": store_notebooks,
+    "book": build_book,
     "drift": run_drift,
 }
 

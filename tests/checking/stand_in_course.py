@@ -53,8 +53,11 @@ def make_wheel(folder: Path) -> None:
 def make_checkout(folder: Path) -> Path:
     """Copy what the bootstrap needs into `folder`, with one pin in environment.yml and one notebook."""
     modules = folder / "notebooks" / "llama4lab"
-    shutil.copytree(ROOT / "notebooks" / "llama4lab", modules, ignore=shutil.ignore_patterns("__pycache__", "graders"))
-    shutil.copytree(ROOT / ".ci", folder / ".ci")
+    shutil.copytree(
+        ROOT / "notebooks" / "llama4lab", modules, ignore=shutil.ignore_patterns("__pycache__", "graders", "book")
+    )
+    (folder / ".ci").mkdir()
+    shutil.copy(ROOT / ".ci" / "run", folder / ".ci")
     shutil.copy(ROOT / "course.py", folder)
     (folder / "notebooks" / "00_start_here.ipynb").write_text("{}")
     (modules / "store.py").write_text(STAND_IN)
