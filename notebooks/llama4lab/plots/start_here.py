@@ -154,7 +154,7 @@ def score_tiles(entries: Sequence[dict]) -> None:
     show(
         fig,
         "The article's 22 claims as numbered tiles, in columns by outcome and in rows by what decides them; those that are "
-        "computed or measured are a third, and most of these hold.",
+        "computed or measured are fewer than half, and most of these hold.",
         {
             f"{outcome}, {kind}": " ".join(
                 entry["id"].split("-")[1]
