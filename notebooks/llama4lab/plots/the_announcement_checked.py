@@ -1,6 +1,6 @@
 """Pictures of 18: what decides the article's claims, and what a published score can and cannot carry."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import date
 
 import matplotlib.pyplot as plt
@@ -22,7 +22,7 @@ def active_of_total(active: Mapping[str, int], totals: Mapping[str, int]) -> Non
         ax.barh(row, total, color=PALE, edgecolor=GRAY, height=0.6)
         ax.barh(row, used, color=HERO, height=0.6)
         ax.text(total + 5, row, f"{used:.2f} of {total:.2f}: {used / total:.1%}", fontsize=8.5, va="center")
-    ax.set_yticks(range(len(totals)), list(totals))
+    ax.set_yticks(range(len(totals)), [name.title() for name in totals])
     ax.set(ylim=(len(totals) - 0.4, -0.6), xlim=(0, 560), xlabel="billions of parameters", ylabel="model")
     ax.set_title("One token uses a small part; the rest waits in memory")
     ax.grid(visible=False, axis="y")
@@ -63,12 +63,12 @@ def leads(names: Sequence[str], scout: Sequence[float], maverick: Sequence[float
     ax.plot(scout, rows, "o", color=LOUD, markersize=7, linestyle="none")
     ax.plot(maverick, rows, "D", color=HERO, markersize=7, linestyle="none")
     ax.axvline(0, color="black", linewidth=0.8, zorder=1)
-    widest = max(rows, key=lambda row: maverick[row] - scout[row])
-    for words, value, color in (("Scout", scout[widest], LOUD), ("Maverick", maverick[widest], HERO)):
-        ax.text(value, widest - 0.4, words, color=color, fontsize=9, ha="center", va="bottom")
+    ax.text(scout[0] - 0.5, 0, "Scout", color=LOUD, fontsize=9, ha="right", va="center")
+    ax.text(maverick[0] + 0.6, 0, "Maverick", color=HERO, fontsize=9, ha="left", va="center")
     ax.text(0, len(names) - 0.1, " best Llama 3", fontsize=8, va="center")
     ax.set_yticks(rows, names)
     ax.set(ylim=(len(names) + 0.4, -0.9), xlabel="points ahead of the best Llama 3 of its kind", ylabel="benchmark")
+    ax.set_xlim(left=min(scout) - 2.5)
     ax.set_title("Maverick leads nearly everywhere, Scout on pictures")
     show(
         fig,
@@ -98,11 +98,11 @@ def timeline(events: Mapping[str, date]) -> None:
     )
 
 
-def intervals(rows: Mapping[str, tuple[float, float]]) -> tuple[Figure, Axes]:
-    """Differences, each with half of its 95 % interval; those that are beyond 0 in blue."""
+def intervals(rows: Mapping[str, tuple[float, float]], in_blue: Callable[[str], bool]) -> tuple[Figure, Axes]:
+    """Differences, each with half of its 95 % interval."""
     fig, ax = plt.subplots(figsize=(6, 0.9 + 0.34 * len(rows)))
-    for row, (difference, half) in enumerate(rows.values()):
-        color = HERO if abs(difference) > half else QUIET
+    for row, (name, (difference, half)) in enumerate(rows.items()):
+        color = HERO if in_blue(name) else QUIET
         ax.plot([difference - half, difference + half], [row, row], "-", color=color, linewidth=3)
         ax.plot(difference, row, "o", color=color, markersize=7)
     ax.axvline(0, color="black", linewidth=0.8, zorder=1)
@@ -114,18 +114,18 @@ def intervals(rows: Mapping[str, tuple[float, float]]) -> tuple[Figure, Axes]:
 
 def leads_and_chance(rows: Sequence[tuple[str, float, float]]) -> None:
     """Scout's leads over a Llama 3 of 70B, (benchmark, lead, half of its interval) each."""
-    fig, ax = intervals({name: (lead, half) for name, lead, half in rows})
-    beyond = sum(lead > half for _, lead, half in rows)
+    beyond_chance = {name for name, lead, half in rows if lead > half}
+    fig, ax = intervals({name: (lead, half) for name, lead, half in rows}, beyond_chance.__contains__)
     ax.set_xlabel("points ahead of Llama 3 70B, with 95 % intervals")
-    ax.set_title(f"{beyond} of {len(rows)} leads are larger than chance")
+    ax.set_title(f"{len(beyond_chance)} of {len(rows)} leads are larger than chance")
     show(fig, "Scout's lead over Llama 3 70B on six benchmarks with intervals: three are beyond zero, three are not.")
 
 
 def two_intervals(rows: Mapping[str, tuple[float, float]]) -> None:
     """Differences to scout-proxy, each with an unpaired and a paired interval."""
-    fig, ax = intervals(rows)
+    fig, ax = intervals(rows, lambda name: name.endswith(", paired"))
     ax.set_xlabel("points against scout-proxy, with 95 % intervals")
-    ax.set_title("The same answers, two intervals each")
+    ax.set_title("The same answers: pairs make the interval shorter")
     show(
         fig,
         "Differences of three models to scout-proxy: the paired intervals are a quarter to two thirds as wide as the "
@@ -154,10 +154,10 @@ def preference_and_accuracy(right: Mapping[str, float], ratings: Mapping[str, fl
     fig, (left, middle) = plt.subplots(1, 2, figsize=(6, 2.2), sharey=True)
     names = list(right)
     for ax, values, best in ((left, right, max(right.values())), (middle, ratings, max(ratings.values()))):
-        lowest = 0 if ax is left else min(values.values()) - 40
         colors = [LOUD if values[name] == best else QUIET for name in names]
         for name, color in zip(names, colors, strict=True):
-            ax.plot([lowest, values[name]], [name, name], "-", color=color, linewidth=2)
+            if ax is left:
+                ax.plot([0, values[name]], [name, name], "-", color=color, linewidth=2)
             ax.plot(values[name], name, "o", color=color, markersize=9)
             ax.annotate(
                 f"{values[name]:.0%}" if ax is left else f"{values[name]:.0f}",
