@@ -1,6 +1,10 @@
 """The README and the map of notebook 00 say what is there: files, commands, limits, the score and the routing."""
 
 import re
+import shlex
+import subprocess
+import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -8,12 +12,14 @@ import yaml
 from PIL import Image
 
 import readme_figure
-from llama4lab.scoreboard import article_claims, score
+from llama4lab.assets import read_json
+from llama4lab.scoreboard import OUTCOMES, article_claims, score
 from llama4lab.store import read_notebook
 from tests.checking.nbval_rules import BUDGET
 from tests.checking.stored_notebooks import NOTEBOOKS, ROOT
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+FIRST_SCREEN = README.partition("\n## ")[0]
 ROW = re.compile(
     r"^\| (?:\[(?P<linked>\d\d) [^\]]+\]\((?P<target>[^)]+)\)|(?P<bare>\d\d) [^|]+?) *\|(?P<rest>.*)\|$", re.M
 )
@@ -78,7 +84,24 @@ def load_course(monkeypatch):
 
 
 def test_the_score_that_the_readme_states_is_that_of_the_ledger():
-    assert score(article_claims()) in README
+    assert score(article_claims()) in FIRST_SCREEN
+    counts = Counter(entry["outcome"] for entry in article_claims())
+    assert "| " + " | ".join(f"{outcome}: {counts[outcome]}" for outcome in OUTCOMES) + " |" in FIRST_SCREEN
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_the_first_screen_links_every_notebook(path):
+    assert re.search(rf"\[{path.name[:2]} [^\]]+\]\(notebooks/{path.name}\)", FIRST_SCREEN)
+
+
+def test_what_the_readme_shows_of_the_file_is_so():
+    command, printed = re.search(r"\$ \.venv/bin/python (notebooks/llama4\.py .+)\n(.+)\n```", FIRST_SCREEN).groups()
+    run = subprocess.run([sys.executable, *shlex.split(command)], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == printed
+    ratio = read_json("measurements/llama4_file.json")["proxies"]["scout-proxy"]["prompt_s"]["ratio"]
+    assert f"[{ratio:.0f} times as fast]" in FIRST_SCREEN
+    lines = len((ROOT / "notebooks" / "llama4.py").read_text(encoding="utf-8").splitlines())
+    assert f"is {lines} lines" in FIRST_SCREEN
 
 
 def test_ci_runs_the_command_of_the_readme():
