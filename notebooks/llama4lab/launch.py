@@ -1,11 +1,12 @@
 """Programs that run beside a notebook, on the loopback interface, and surely end with it.
 
-`run_processes` starts several copies of a script through `torchrun`; `serve` starts `transformers serve`, an
-OpenAI-compatible server, for as long as a `with` block lasts.
+`run_processes` starts several copies of a script through `torchrun`; `serve` starts `transformers serve` and
+`serve_llama_cpp` llama.cpp's server, both OpenAI-compatible, for as long as a `with` block lasts.
 """
 
 import os
 import re
+import secrets
 import socket
 import subprocess
 import sys
@@ -73,11 +74,13 @@ def child_environment(source: str) -> dict[str, str]:
     return kept
 
 
-def _start(module: str, arguments: list[str], source: str, log, folder: Path | None = None) -> subprocess.Popen:
+def _start(
+    module: str, arguments: list[str], source: str, log, folder: Path | None = None, **more: str
+) -> subprocess.Popen:
     # -P: the folder of tether.py must not be searched for modules.
     command = [sys.executable, "-P", str(TETHER), module, *arguments]
     # What the program leaves in its folder for temporary files is removed with its log.
-    variables = child_environment(source) | {"TMPDIR": str(Path(log.name).parent)}
+    variables = child_environment(source) | more | {"TMPDIR": str(Path(log.name).parent)}
     return subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=log, stderr=subprocess.STDOUT, env=variables, cwd=folder
     )
@@ -153,11 +156,12 @@ def run_processes(script: Path, *arguments: str, processes: int = 2, timeout: fl
 
 @dataclass
 class Server:
-    """A server that answers: the address for a client, the name under which the model is asked for, its process id."""
+    """A server that answers: address for a client, name under which the model is asked for, process id, key."""
 
     base_url: str
     model: str
     pid: int
+    key: str = "unused"  # `transformers serve` asks for none, the official client for some
 
 
 @contextmanager
@@ -190,13 +194,50 @@ def serve(
     arguments = ["serve", name, "--host", LOOPBACK, "--port", str(port), "--dtype", dtype, "--log-level", "error"]
     if is_folder:
         arguments += ["--device", "cpu"]
+    with _running("transformers.cli.transformers", arguments, source, port, timeout, here) as pid:
+        yield Server(f"http://{LOOPBACK}:{port}/v1", name, pid)
+
+
+@contextmanager
+def serve_llama_cpp(file: Path, name: str, timeout: float = 120) -> Iterator[Server]:
+    """Serve a GGUF file with llama.cpp's own server, to callers who know its key, within a `with` block.
+
+    Args:
+        file: such as `gguf_file.write_gguf` writes.
+        name: under which the model is asked for.
+        timeout: seconds within which the server must answer.
+
+    Raises:
+        LaunchError: there is no such file, or the server failed or did not answer in time.
+    """
+    if not Path(file).is_file():
+        raise LaunchError(f"There is no file {Path(file).name}: write it with write_gguf first.")
+    port, key = free_port(), secrets.token_urlsafe()
+    arguments = [str(file), str(port), name]
+    with _running(
+        "llama4lab.llama_cpp_server", arguments, str(Path(file).parent), port, timeout, LLAMA_CPP_KEY=key
+    ) as pid:
+        yield Server(f"http://{LOOPBACK}:{port}/v1", name, pid, key)
+
+
+@contextmanager
+def _running(
+    module: str,
+    arguments: list[str],
+    source: str,
+    port: int,
+    timeout: float,
+    here: Path | None = None,
+    **variables: str,
+) -> Iterator[int]:
+    """The process id of a server that answers on this port, and that ends with the block."""
     with tempfile.TemporaryDirectory() as folder:
         log = Path(folder) / "log"
         with open(log, "wb") as stream:
-            process = _start("transformers.cli.transformers", arguments, source, stream, here)
+            process = _start(module, arguments, source, stream, here, **variables)
         try:
             _wait_until_healthy(process, port, timeout, log)
-            yield Server(f"http://{LOOPBACK}:{port}/v1", name, process.pid)
+            yield process.pid
         finally:
             _end(process)
 
