@@ -50,7 +50,7 @@ def terms_of_map(first: Path) -> list[Term]:
     terms = []
     for row in rows:
         meaning, symbol, here, hugging_face, meta = (cell.strip() for cell in row.strip("|").split("|"))
-        names = re.findall(r"`([^`]+)`", here) or re.findall(r"`(\w+)`", hugging_face)
+        names = re.findall(r"`([^`]+)`", here) or re.findall(r"`([^`]+)`", hugging_face)
         said = [f"Hugging Face: {hugging_face}", f"Meta: {meta}", *([f"symbol {symbol}"] if symbol else [])]
         words = [AS_PROSE[name] for name in names if name in AS_PROSE]
         terms.append(Term(", ".join(names), meaning, names, words, "; ".join(said) + "."))

@@ -20,7 +20,11 @@ from llama4lab.store import NotStored, read_notebook
 
 PREDICT = re.compile(r"^\*\*Predict first\.\*\*.*?(?=\n\n|\Z)", re.MULTILINE | re.DOTALL)
 EXPLORER = re.compile(r"^explore_(\w+)\(", re.MULTILINE)
-OPEN_PREDICTED, CLOSE_PREDICTED = "Your prediction first: then open the output", "Close the output"
+PROMPTS_OF_OUTPUT = {
+    "code_prompt_show": "Your prediction first: then open the output",
+    "code_prompt_hide": "Close the output",
+}
+PROMPTS_OF_SOLUTION = {"code_prompt_show": "A solution and its output", "code_prompt_hide": "Close the solution"}
 
 
 def read_stored(path: Path) -> nbformat.NotebookNode:
@@ -52,9 +56,10 @@ def book_page(path: Path, links: Links, glossary: Glossary) -> nbformat.Notebook
             )
             cells.append(cell)
             continue
+        cell.metadata.get("mystnb", {}).pop("image", None)  # each picture has its own words below
         if tagged(cell, "solution"):
             add_tag(cell, "hide-cell")
-        cell.metadata.get("mystnb", {}).pop("image", None)  # each picture has its own words below
+            cell.metadata["mystnb"] = PROMPTS_OF_SOLUTION
         for number, output in enumerate(cell.outputs):
             show_output(output, f"{path.stem}-{cell.id}-{number}", links)
         cells += [cell, *explorer_note(cell, path)]
@@ -99,8 +104,7 @@ def fold_answers(cells: list[nbformat.NotebookNode]) -> None:
             if code.outputs:
                 add_tag(code, "hide-output")
                 add_tag(code, f"answer-{number}")
-                shown = {"code_prompt_show": OPEN_PREDICTED, "code_prompt_hide": CLOSE_PREDICTED}
-                code.metadata["mystnb"] = dict(code.metadata.get("mystnb", {})) | shown
+                code.metadata["mystnb"] = PROMPTS_OF_OUTPUT
         if prose and prose < len(following):
             following[prose].source = folded_answer(following[prose].source, number)
 

@@ -100,7 +100,9 @@ def claims_page(notebooks: list[Path]) -> str:
     return f"""# The ledger of claims
 
 What is said about Llama 4, who says it, and what the course found: *computed* from the real configuration, *measured* on
-a model, or *published* with a source. A cell that settles a claim checks it whenever it runs. {score(article_claims())}
+a model, or *published* with a source. A cell that settles a claim checks it whenever it runs.
+
+**The article's score.** {score(article_claims())}
 
 Press a heading to sort by it, and type to see only the rows with a word.
 

@@ -40,6 +40,6 @@ function draw(settings, state) {
   return `<svg width="580" height="106" viewBox="0 0 580 106" font-size="13" role="img" aria-label="Weights and cache against memory">
 <rect width="580" height="106" fill="#ffffff"/><rect x="140" y="2" width="${memory * scale}" height="80" fill="#e4e4e4"/>
 ${bars.join("")}<path d="M${140 + usable * scale} 0 V86" stroke="#000000" stroke-width="3"/>
-<text x="4" y="101">orange: weights, blue: KV cache, gray: memory, black line: what may be used (the rest is kept free)</text></svg>
+<text x="4" y="101">orange: weights, blue: KV cache, gray: memory, black line: what may be used</text></svg>
 ${tableOf(contextPairs(settings, state))}`;
 }
