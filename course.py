@@ -34,9 +34,9 @@ except ImportError:  # Windows: two set-ups at once are not kept apart there.
 MINIMUM_PYTHON, MAXIMUM_PYTHON = (3, 11), (3, 14)
 COMMANDS = ("lab", "test", "doctor", "store", "book", "drift")
 # What stays in .venv, and what must be free beforehand: pip keeps the downloads until all is installed.
-VENV_GB, REQUIRED_FREE_GB = 1.6, 2.5
+VENV_GB, REQUIRED_FREE_GB = 2.2, 3.2
 # On Linux the default index has torch's CUDA build, and the index of the CPU builds may not answer.
-CUDA_VENV_GB, CUDA_REQUIRED_FREE_GB = 5.3, 8
+CUDA_VENV_GB, CUDA_REQUIRED_FREE_GB = 5.9, 9
 INDEX_SECONDS = 4
 STAMP_NAME = "course-stamp.json"
 NO_NETWORK = re.compile(

@@ -29,7 +29,7 @@ def set_up(tmp_path_factory, variables):
 
 
 def test_of_two_first_calls_one_sets_up_and_the_other_waits(set_up):
-    assert "Setting up the course, once: 1 pinned packages" in set_up.first.out and "1.6 GB" in set_up.first.out
+    assert "Setting up the course, once: 1 pinned packages" in set_up.first.out and "2.2 GB" in set_up.first.out
     assert "Set-up done in" in set_up.first.out and "waiting" not in set_up.first.out
     assert "Setting up the course" not in set_up.other.out and "waiting" in set_up.other.out
     for run in (set_up.first, set_up.other):
@@ -171,7 +171,7 @@ def test_the_cuda_build_is_announced_with_its_size(tmp_path, monkeypatch, capsys
     monkeypatch.setattr(module, "choose_requirements", lambda pip_list: (pip_list, True))
     monkeypatch.setattr(module, "run_step", lambda command, root, lock: 1)
     assert module.main(["test"]) == 1
-    assert "and up to 5.3 GB of disk" in capsys.readouterr().out
+    assert "and up to 5.9 GB of disk" in capsys.readouterr().out
     monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=7 * 10**9))
     assert module.main(["test"]) == 1
-    assert "free 8 GB" in capsys.readouterr().err
+    assert "free 9 GB" in capsys.readouterr().err

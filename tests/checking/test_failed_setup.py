@@ -33,7 +33,7 @@ def test_no_disk_space_before_the_set_up(tmp_path, monkeypatch, capsys):
     checkout = make_checkout(tmp_path / "checkout")
     monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=10**9))
     assert load_course(checkout).main(["test"]) == 1
-    assert "not enough disk space to set up the course: free 2.5 GB" in capsys.readouterr().err
+    assert "not enough disk space to set up the course: free 3.2 GB" in capsys.readouterr().err
     assert not (checkout / ".venv").exists()
 
 

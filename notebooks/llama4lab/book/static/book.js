@@ -19,6 +19,16 @@ addEventListener("load", () => {
   if (window.MathJax?.startup) MathJax.startup.promise.then(() => reachByKeyboard("mjx-container"));
 });
 
+// Paper cannot be unfolded.
+let opened = [];
+addEventListener("beforeprint", () => {
+  opened = [...document.querySelectorAll(".bd-article details:not([open])")];
+  for (const fold of opened) fold.open = true;
+});
+addEventListener("afterprint", () => {
+  for (const fold of opened) fold.open = false;
+});
+
 // What is wider than its box can be scrolled with the keyboard, too.
 function reachByKeyboard(selector) {
   for (const box of document.querySelectorAll(selector)) {
