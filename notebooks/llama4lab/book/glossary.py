@@ -65,6 +65,12 @@ def terms_of_list() -> list[Term]:
     ]
 
 
+def capital(form: str) -> str:
+    """A pattern for a word that may begin a sentence."""
+    first, rest = form[0], re.escape(form[1:])
+    return f"[{first}{first.upper()}]{rest}"
+
+
 class Glossary:
     """All terms, and the page and the links made of them."""
 
@@ -104,7 +110,7 @@ class Glossary:
                 blocked[match.start() : match.end()] = [not is_name] * (match.end() - match.start())
             places = []
             for form, term in pending.items():
-                pattern = re.escape(form) if form[0] == "`" else rf"\b{re.escape(form)}\b"
+                pattern = re.escape(form) if form[0] == "`" else rf"\b{capital(form)}\b"
                 for match in re.finditer(pattern, markdown):
                     if not any(blocked[match.start() : match.end()]):
                         places.append((match.start(), -len(form), match.end(), term))
