@@ -51,8 +51,7 @@ One of three small text-only models that differ in their feed-forward blocks alo
 {sizes}
 
 Four layers, hidden {text.hidden_size}, {text.num_attention_heads} heads of {text.head_dim}, rows of 128 tokens, tied
-embeddings. Tokenizer and text are those of the first generation of proxies: made again, it learns from today's corpus,
-with more prose and other conversations, and its figures differ. Held-out NLL in nats a token:
+embeddings. Tokenizer and text are those of the proxies. Held-out NLL in nats a token:
 
 {quality}
 
