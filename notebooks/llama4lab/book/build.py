@@ -34,10 +34,12 @@ def write_sources(notebook_folder: Path, source: Path) -> None:
         )
     links, glossary = Links(source), Glossary(notebooks)
     texts = {"index": pages.index_page(notebooks, links), "claims": pages.claims_page(notebooks)}
-    texts |= {"glossary": glossary.page(), "llama4": links.rewrite(pages.llama4_page(notebooks), notebook_folder)}
+    texts |= {"glossary": glossary.page(), "llama4": pages.llama4_page(notebooks, links)}
     for path in notebooks:
         nbformat.write(book_page(path, links, glossary), source / path.name)
-    cards = {links.page_of(card): card for card in sorted((ASSETS / "models").rglob("README.md"))}
+    # The proxies first, the ablations after them.
+    found = sorted((ASSETS / "models").rglob("README.md"), key=lambda card: (len(card.parts), card))
+    cards = {links.page_of(card): card for card in found}
     texts["models"] = pages.models_page(cards)
     written: set[Path] = set()
     while missing := set(links.pages) - written:  # a page may link to another one

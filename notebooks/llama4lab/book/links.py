@@ -60,6 +60,13 @@ class Links:
         name = card.parent.name if card.name == "README.md" else card.stem
         return self.pages.setdefault(card, f"{name}.md")
 
+    def download(self, file: Path) -> str:
+        """A link that saves a file of the course; the file is taken along."""
+        copy = self.source / "extra" / "files" / file.name
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(file, copy)
+        return f'<a href="files/{file.name}" download>{file.name}</a>'
+
     def _link(self, text: str, target: str, folder: Path) -> str:
         if re.match(r"[a-z][a-z0-9+.-]*:|#", target):
             return f"[{text}]({target})"

@@ -85,7 +85,8 @@ python course.py lab                          # read and run the course; open {p
 python course.py test notebooks/{path.name}   # check it on your machine
 ```
 
-The first call installs what the course needs; after that both work offline.
+The first call installs what the course needs; after that both work offline. To keep the notebook
+as a file: {links.download(path)}.
 
 </details>"""
 
@@ -138,7 +139,7 @@ def show_output(output: nbformat.NotebookNode, name: str, links: Links) -> None:
             output.data = nbformat.from_dict({"text/html": tag})
             return
     if "<table" in data.get("text/html", "") and "data-explorer" not in data["text/html"]:
-        data["text/html"] = f'<div class="wide" tabindex="0" role="region" aria-label="Table">{data["text/html"]}</div>'
+        data["text/html"] = f'<div class="wide" tabindex="0" role="group" aria-label="Table">{data["text/html"]}</div>'
 
 
 def explorer_note(cell: nbformat.NotebookNode, path: Path) -> list[nbformat.NotebookNode]:

@@ -106,7 +106,7 @@ a model, or *published* with a source. A cell that settles a claim checks it whe
 
 Press a heading to sort by it, and type to see only the rows with a word.
 
-<div class="wide" tabindex="0" role="region" aria-label="The ledger of claims">
+<div class="wide" tabindex="0" role="group" aria-label="The ledger of claims">
 {table}
 </div>
 """
@@ -119,7 +119,7 @@ def source_link(source: str, place: int) -> str:
     return f'<a href="{escape(source)}">{escape(host)} ({place})</a>'
 
 
-def llama4_page(notebooks: list[Path]) -> str:
+def llama4_page(notebooks: list[Path], links: Links) -> str:
     """llama4.py piece by piece, each with the notebooks that explain it."""
     source = MODEL_FILE.read_text(encoding="utf-8")
     lines, known = source.splitlines(), {path.name[:2]: path.name for path in notebooks}
@@ -128,8 +128,7 @@ def llama4_page(notebooks: list[Path]) -> str:
         "# llama4.py",
         "A whole Llama 4, text and pictures, in one file that equals `transformers`. "
         + (f"[08]({known['08']}) puts it together and tests it; " if "08" in known else "")
-        + "each piece below names the notebooks that explain it. You find the file in the course's folder, as "
-        "[notebooks/llama4.py](files/notebooks/llama4.py).",
+        + f"each piece below names the notebooks that explain it. To keep the file: {links.download(MODEL_FILE)}.",
         "## What it needs",
         code_block(lines[: pieces[0].lineno - 1]),
     ]

@@ -11,7 +11,7 @@ SETTINGS = {
     "copyright": "",
     "language": "en",
     "extensions": ["myst_nb", "sphinx.ext.githubpages"],
-    "exclude_patterns": ["files/**", "extra/**"],
+    "exclude_patterns": ["extra/**"],
     "nb_execution_mode": "off",
     "nb_merge_streams": True,
     "nb_render_markdown_format": "myst",
