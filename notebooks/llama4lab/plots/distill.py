@@ -85,18 +85,20 @@ def two_peaks(x: np.ndarray, teacher: np.ndarray, students: Mapping[str, np.ndar
     )
 
 
-def kept_targets(counts: Sequence[int], errors: Mapping[str, Sequence[float]], k: int) -> None:
-    """Error of the gradient, averaged over more and more tokens, for ways to keep `k` numbers of each."""
-    fig, ax = plt.subplots(figsize=(6, 2.8))
-    ends = []
-    for (name, values), color, mark in zip(errors.items(), (LOUD, HERO, THIRD), "so^", strict=True):
-        ax.plot(counts, values, marker=mark, color=color, linewidth=2.2)
-        ends.append((name, values[-1], color))
-    ax.set(xscale="log", yscale="log", xlabel="tokens averaged", ylabel="error of their mean gradient")
-    plain_ticks(ax, "x", counts)
-    ax.set_title(f"{k} numbers a token: a lot is noisy, a cut is biased")
-    label_ends(ax, ends)
-    show(fig, "Error of the averaged gradient by tokens, for three ways to keep a few numbers of each.")
+def kept_targets(kept: Sequence[int], panels: Mapping[str, Mapping[str, Sequence[float]]]) -> None:
+    """Error of the gradient by how many of the teacher's numbers are kept; panels: of one token and of their mean."""
+    fig, axes = plt.subplots(1, len(panels), figsize=(6, 2.9))
+    for ax, (panel, errors) in zip(axes, panels.items(), strict=True):
+        for (name, values), color, mark in zip(errors.items(), (LOUD, HERO, THIRD), "so^", strict=True):
+            ax.plot(kept, values, marker=mark, markersize=4, color=color, linewidth=2, label=name)
+        ax.set(xscale="log", yscale="log", title=panel)
+        plain_ticks(ax, "x", kept)
+    fig.supylabel("error of the gradient")
+    axes[0].legend(loc="lower left", fontsize=8)
+    fig.supxlabel("numbers kept of a token")
+    show(
+        fig, "Error of the gradient by the numbers kept: on one token the lot is worst, in the mean of many the cut is."
+    )
 
 
 def live(steps: Sequence[int], curves: Mapping[str, Sequence[float]], lower: int) -> None:
