@@ -1,6 +1,7 @@
 """Build the book and open it: `python course.py book [--serve] [--pdf] [--out FOLDER]`."""
 
 import argparse
+import contextlib
 import functools
 import os
 import sys
@@ -43,31 +44,36 @@ def serve(folder: Path) -> None:
         print(f"The book is at {address}; Ctrl-C ends it.", flush=True)
         if has_screen():
             webbrowser.open(address)
-        server.serve_forever()
+        with contextlib.suppress(KeyboardInterrupt):
+            server.serve_forever()
+
+
+def build(target: Path, with_pdf: bool) -> None:
+    """Build the book, and say what was built. Raises CourseError."""
+    started = time.monotonic()
+    browser = find_browser() if with_pdf else None
+    for warning in build_book(NOTEBOOKS, target, WORK / "book-in-progress", browser):
+        print(warning, file=sys.stderr)
+    pages, megabytes = len(list(target.glob("*.html"))), size_of(target) / 1e6
+    print(f"{pages} pages, {megabytes:.0f} MB, in {time.monotonic() - started:.0f} s: {target / 'index.html'}")
 
 
 def main(arguments: list[str]) -> int:
     """Build, then open or serve; return the exit code."""
     options = read_options(arguments)
     target = options.caller_folder / options.out
-    started = time.monotonic()
     try:
-        browser = find_browser() if options.pdf else None
-        warnings = build_book(NOTEBOOKS, target, WORK / "book-in-progress", browser)
-    except CourseError as problem:
-        print(f"course.py: {problem}", file=sys.stderr)
-        return 1
-    for warning in warnings:
-        print(warning, file=sys.stderr)
-    pages, megabytes = len(list(target.glob("*.html"))), size_of(target) / 1e6
-    print(f"{pages} pages, {megabytes:.0f} MB, in {time.monotonic() - started:.0f} s: {target / 'index.html'}")
-    try:
+        build(target, options.pdf)
         if options.serve:
             serve(target)
         elif has_screen():
             webbrowser.open((target / "index.html").as_uri())
+    except CourseError as problem:
+        print(f"course.py: {problem}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
-        print()
+        print("course.py: stopped; the book that was there is still there.", file=sys.stderr)
+        return 130
     return 0
 
 
