@@ -75,9 +75,10 @@ def two_peaks(x: np.ndarray, teacher: np.ndarray, students: Mapping[str, np.ndar
     for (name, density), color, dash in zip(students.items(), (LOUD, "black"), ("-", "--"), strict=True):
         ax.plot(x, density, color=color, linestyle=dash, linewidth=2.2)
         top = int(np.argmax(density))
-        ax.annotate(name, (x[top], density[top]), xytext=(6, 4), textcoords="offset points", fontsize=9, color=color)
+        ax.annotate(name, (x[top], density[top]), xytext=(12, 3), textcoords="offset points", fontsize=9, color=color)
     ax.text(x[int(np.argmax(teacher))] - 0.9, teacher.max() * 0.75, "teacher", fontsize=9, color=HERO, ha="right")
-    ax.set(xlabel="what could be said", ylabel="chance", ylim=(0, None), yticks=[])
+    ax.set(xlabel="what could be said", ylabel="chance", xlim=(-7, 7), yticks=[])
+    ax.set_ylim(0, 1.15 * max(density.max() for density in students.values()))
     ax.set_title("Forward covers everything, reverse takes one peak")
     show(
         fig,
