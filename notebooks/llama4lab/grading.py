@@ -29,7 +29,9 @@ from dataclasses import dataclass
 
 from llama4lab.course_notebooks import NOTEBOOKS
 from llama4lab.errors import CourseError
-from llama4lab.plain_answers import Array, Values, has_form, kind, plain, same, shown
+from llama4lab.plain_answers import Array, Values, first_difference, has_form, kind, plain, same, shape, shown
+
+LONGEST_ARGUMENT = 100  # in characters: a longer one says nothing in a sentence
 
 
 @dataclass(frozen=True)
@@ -190,7 +192,8 @@ class Exercise:
         case, result, right = self.cases[place], results[place], rights[place]
         hint = case.hint if isinstance(case, Case) else self.otherwise
         pairs = zip(self.names, self.arguments[place], strict=False)
-        told = ", ".join(f"{name} = {shown(plain(value))}" for name, value in pairs if not callable(value))
+        told = [f"{name} = {shown(plain(value))}" for name, value in pairs if not callable(value)]
+        told = ", ".join(argument for argument in told if len(argument) <= LONGEST_ARGUMENT) or "the inputs tried"
         if isinstance(right, str) and isinstance(result, str):
             at = next((at for at, (a, b) in enumerate(zip(result, right, strict=False)) if a != b), len(right))
             compared = (
@@ -198,6 +201,9 @@ class Exercise:
             )
         elif self.accepts:
             compared = f"gives {shown(result)}"
+        elif len(shape(right)) > 1 and isinstance(right, Array):
+            at, yours, rights = first_difference(result, right, self.tolerance)
+            compared = f"gives {shown(yours)} at {at}; it should be {shown(rights)}"
         else:
             compared = f"gives {shown(result)}; it should be {shown(right)}"
         return f"For {told} it {compared}. {hint}".rstrip()

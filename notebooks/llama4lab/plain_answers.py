@@ -59,6 +59,16 @@ def same(value: object, other: object, tolerance: float = 0.0) -> bool:
     return isinstance(value, bool) == isinstance(other, bool) and value == other
 
 
+def first_difference(value: object, other: object, tolerance: float) -> tuple[list[int], object, object] | None:
+    """The first place at which two nested lists of one shape differ, and both entries there; None where none does."""
+    if not isinstance(other, list):
+        return None if same(value, other, tolerance) else ([], value, other)
+    for place, (a, b) in enumerate(zip(value, other, strict=True)):
+        if different := first_difference(a, b, tolerance):
+            return [place, *different[0]], *different[1:]
+    return None
+
+
 def shape(value: object) -> list[int]:
     """The lengths of nested lists, as far as all lists of a level are of one length."""
     if not isinstance(value, list):
