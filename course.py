@@ -4,11 +4,12 @@
     python course.py lab [jupyter options]     open the course in JupyterLab
     python course.py test [pytest options]     check the notebooks, the exercises and the code
     python course.py doctor                    say what this machine has and what it lacks
+    python course.py progress                  show which exercises you have solved, and what to do next
     python course.py store [NN ...]            execute notebooks from the top and store their outputs
     python course.py book [--serve] [--pdf]    build the course as a web page and open it
     python course.py drift [pytest options]    try the course on the newest releases of its packages
 
-The first of them (`doctor` excepted) installs the pinned packages of environment.yml into .venv.
+The first of them (`doctor` and `progress` excepted) installs the pinned packages of environment.yml into .venv.
 Needs Python 3.11 to 3.14, and nothing else. What the commands do is in notebooks/llama4lab/commands.py.
 """
 
@@ -32,7 +33,7 @@ except ImportError:  # Windows: two set-ups at once are not kept apart there.
     fcntl = None
 
 MINIMUM_PYTHON, MAXIMUM_PYTHON = (3, 11), (3, 14)
-COMMANDS = ("lab", "test", "doctor", "store", "book", "drift")
+COMMANDS = ("lab", "test", "doctor", "progress", "store", "book", "drift")
 # What stays in .venv, and what must be free beforehand: pip keeps the downloads until all is installed.
 VENV_GB, REQUIRED_FREE_GB = 2.2, 3.2
 # On Linux the default index has torch's CUDA build, and the index of the CPU builds may not answer.
@@ -250,10 +251,7 @@ def build_environment(root, lock):
     if shutil.disk_usage(str(root)).free < required * 1e9:
         raise no_space(required)
     if may_be_cuda:
-        print(
-            "The index of torch's CPU builds does not answer: pip takes torch, with CUDA, from the default one.",
-            flush=True,
-        )
+        print("The index of torch's CPU builds does not answer: pip takes the CUDA build.", flush=True)
     started = time.monotonic()
     number = sum(not line.startswith("-") for line in pip_list)
     print(
@@ -305,11 +303,12 @@ def ensure_environment(root):
 def run_command(root, arguments):
     """Become the program that does the command, so that signals and the exit code are its own."""
     python, options = str(environment_python(root)), ["-P", "-m", "llama4lab.commands", *arguments]
-    if arguments[0] == "doctor":
+    if arguments[0] in ("doctor", "progress"):
         if not is_stamped(root):
-            print("The course has not set up .venv here: these are the findings for the Python that you called.")
             python = sys.executable
-        options = ["-m", "llama4lab.doctor", *arguments[1:]]
+            if arguments[0] == "doctor":
+                print("The course has not set up .venv here: these are the findings for the Python that you called.")
+        options = ["-m", "llama4lab." + arguments[0], *arguments[1:]]
         os.chdir(str(root / "notebooks"))
     else:
         ensure_environment(root)

@@ -27,6 +27,7 @@ import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from llama4lab import progress
 from llama4lab.course_notebooks import NOTEBOOKS
 from llama4lab.errors import CourseError
 from llama4lab.plain_answers import Array, Values, first_difference, has_form, kind, plain, same, shape, shown
@@ -244,5 +245,8 @@ def verdict(exercise: str, answer: object) -> str:
 
 
 def grade(exercise: str, answer: object) -> None:
-    """Print the verdict on `answer`; see `verdict`."""
-    print(verdict(exercise, answer))
+    """Print the verdict on `answer`, and note in the reader's progress that it is right; see `verdict`."""
+    told = verdict(exercise, answer)
+    print(told)
+    if told.endswith(": correct.") and (problem := progress.note(exercise, progress.running_cell())):
+        print(problem)

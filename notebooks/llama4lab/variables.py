@@ -4,6 +4,8 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
+from llama4lab.progress import SWITCHED_OFF
+
 ROOT = Path(__file__).resolve().parents[2]
 _ELSEWHERE = re.compile(r".*_PROXY|SSL_CERT_(FILE|DIR)|(REQUESTS|CURL)_CA_BUNDLE", re.IGNORECASE)
 # What would make a kernel run another model, or something of the reader's before the first cell.
@@ -27,4 +29,5 @@ def kernel_environment(variables: Mapping[str, str], threads: str) -> dict[str, 
     """
     offline = offline_variables(variables)
     kept = {name: value for name, value in offline.items() if not _NOT_FOR_KERNELS.fullmatch(name)}
-    return {"OMP_NUM_THREADS": threads} | kept | {"IPYTHONDIR": str(ROOT / ".work" / "ipython")}
+    own = {"IPYTHONDIR": str(ROOT / ".work" / "ipython"), SWITCHED_OFF: "1"}
+    return {"OMP_NUM_THREADS": threads} | kept | own

@@ -23,7 +23,9 @@ READERS_OWN = {
 def test_variables_of_a_kernel():
     made = kernel_environment(READERS_OWN, "2")
     folder = made.pop("IPYTHONDIR")
-    assert made == {"OMP_NUM_THREADS": "2", "HF_HUB_OFFLINE": "1"} and Path(folder).match(".work/ipython")
+    assert made == {"OMP_NUM_THREADS": "2", "HF_HUB_OFFLINE": "1", "COURSE_NOTES_NO_PROGRESS": "1"} and Path(
+        folder
+    ).match(".work/ipython")
     assert kernel_environment({"OMP_NUM_THREADS": "1"}, "2")["OMP_NUM_THREADS"] == "1"
 
 
