@@ -10,8 +10,13 @@ from tests.checking.stored_notebooks import FENCED, Notebook, tags
 SOLUTIONS, RECAP, NEXT = "Solutions, as run", "Recap", "Where to go next"
 CLOSING = ("Check yourself", SOLUTIONS, RECAP, NEXT)  # sections that bear no number, in this order
 TITLE = re.compile(r"# (?P<number>\d\d) · (?P<question>[^\n]+\?)$", re.MULTILINE)
-EXERCISE = re.compile(r"### Exercise (\d\d\.\d) · difficulty (●○○|●●○|●●●) · \d+ minutes")
-EXERCISES = {"00": (1, 5), "01": (3, 6), "04": (3, 6)}  # how many a notebook has; 3 to 5 where it is not named here
+EXERCISE = re.compile(r"### Exercise (\d\d\.\d+) · difficulty (●○○|●●○|●●●) · \d+ minutes")
+EXERCISES = {
+    "00": (1, 5),
+    "01": (3, 6),
+    "04": (3, 6),
+    "19": (12, 12),
+}  # how many a notebook has; 3 to 5 where it is not named here
 OTHER_PREDICTION = re.compile(
     r"\*\*[Pp]redict(?!\w|ed\b| first\.\*\*)|^(?:Predict|Guess)(?: first)?[.:,]", re.MULTILINE
 )

@@ -123,7 +123,7 @@ ATTEND = Exercise(
             lambda q, k, v, seen: attend_with(q, k, v, seen, scale=1 / q.shape[-1]),
             lambda q, k, v, seen: attend_with(q, k, v, seen, scale=(len(q) * q.shape[-1]) ** -0.5),
         ],
-        "Neighbors share: query heads 0 and 1 of four ask key head 0. Yours deals the heads out by turns.": (
+        "Neighbors share: query heads 0 and 1 of four ask key head 0. Yours gives them key heads 0 and 1.": (
             lambda q, k, v, seen: attend_with(q, k, v, seen, tiled=True)
         ),
         "Mask before the softmax: what is seen must share all of the weight.": lambda q, k, v, seen: attend_with(
