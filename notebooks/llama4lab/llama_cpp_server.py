@@ -23,6 +23,7 @@ def parameters(file: str, port: int, name: str, key: str) -> xllamacpp.CommonPar
     common.n_ctx, common.n_parallel = CONTEXT, CALLERS
     common.cpuparams.n_threads = common.cpuparams_batch.n_threads = 1
     common.cache_type_k = common.cache_type_v = xllamacpp.ggml_type.GGML_TYPE_F32
+    common.flash_attn_type = xllamacpp.llama_flash_attn_type.LLAMA_FLASH_ATTN_TYPE_DISABLED  # it rounds to 16 bits
     common.warmup = False
     return common
 

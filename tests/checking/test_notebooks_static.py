@@ -44,7 +44,6 @@ COUNTED = {
     unexplained_numbers: {"11": 1},
     rules_stored.long_lines: {
         "11": 2,
-        "17": 3,
     },
     rules_stored.raw_objects: {"11": 1},
 }

@@ -119,7 +119,7 @@ def shuffle_by_loop(domains, texts, rng):
                 "target_parameters": EXPERTS,
             },
         ),
-        ("17.4", 1_000_000),
+        ("17.5", 1_000_000),
     ],
 )
 def test_another_right_answer_counts_too(number, answer):

