@@ -149,7 +149,7 @@ def recorded_runs(runs: Mapping[str, Mapping], methods: Mapping[str, str], dice:
     )
 
 
-def common_part(steps: Sequence[int], shares: Sequence[Sequence[float]]) -> None:
+def common_part(steps: Sequence[int], shares: Sequence[Sequence[float]], toy: float) -> None:
     """The share of the router's input that all tokens have in common, by layer; shares: `[steps, layers]`."""
     fig, ax = plt.subplots(figsize=(6, 2.8))
     layers = np.array(shares).T
@@ -160,7 +160,7 @@ def common_part(steps: Sequence[int], shares: Sequence[Sequence[float]]) -> None
     ax.set(ylim=(0, 1), xlabel="training steps", ylabel="share in the common part")
     ax.set_title("Routers soon stop reading what all tokens share")
     ends = [(f"layer {n}", values[-1], PALETTE[n]) for n, values in enumerate(layers)]
-    label_ends(ax, ends, {"the toy": 0.5})
+    label_ends(ax, ends, {"the toy": toy})
     show(
         fig,
         "Share of the router's input common to all tokens, by layer over training: high early in late layers, then low.",
