@@ -32,6 +32,7 @@ from llama4lab.course_notebooks import NOTEBOOKS
 from llama4lab.errors import CourseError
 from llama4lab.plain_answers import Array, Values, first_difference, has_form, kind, plain, same, shape, shown
 
+SHORT_TEXTS = 20  # characters, both together, of two texts that are shown whole
 LONGEST_ARGUMENT = 100  # in characters: a longer one says nothing in a sentence
 
 
@@ -139,7 +140,7 @@ class Exercise:
         for sentence, mistake in self.mistakes.items():
             for triple, is_wrong in zip(triples, wrong, strict=True):
                 if is_wrong and isinstance(mistake, Sign) and (detail := mistake.shows(*triple)):
-                    return sentence if detail is True else f"{sentence} {detail}"
+                    return f"{sentence} {detail}" if isinstance(detail, str) else sentence
         if not callable(self.right):
             return self.otherwise
         return self.ignored(answer, results, rights) or self.difference(wrong.index(True), results, rights)
@@ -195,7 +196,8 @@ class Exercise:
         pairs = zip(self.names, self.arguments[place], strict=False)
         told = [f"{name} = {shown(plain(value))}" for name, value in pairs if not callable(value)]
         told = ", ".join(argument for argument in told if len(argument) <= LONGEST_ARGUMENT) or "the inputs tried"
-        if isinstance(right, str) and isinstance(result, str):
+        texts = [text for text in (result, right) if isinstance(text, str)]
+        if len(texts) == 2 and len("".join(texts)) > SHORT_TEXTS:
             at = next((at for at, (a, b) in enumerate(zip(result, right, strict=False)) if a != b), len(right))
             compared = (
                 f"differs from the right text at character {at}: {result[at : at + 20]!r}, not {right[at : at + 20]!r}"

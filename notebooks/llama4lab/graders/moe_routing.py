@@ -83,6 +83,10 @@ EXERCISES[2] = Exercise(
     cases=[(random_tensor(seed, 4), random_tensor(seed + 1, 5, 4)) for seed in (4, 34, 58)],
     tolerance=1e-3,
     mistakes={
+        "The winner is among its own rivals, at a distance of 0, or 0 / 0: leave it out.": Sign(
+            lambda result, right, _: not any(number > 0 or number < 0 for number in result),
+            [partial(switch, rival=torch.argmax), lambda token, router: torch.zeros_like(token)],
+        ),
         "It goes to the runner-up by logit; another expert's border may be nearer, if its row differs more.": (
             partial(switch, rival=lambda logits: logits.topk(2).indices[1])
         ),
@@ -127,6 +131,7 @@ def moe(tokens, scores, gate_up_proj, down_proj, shared_expert, at=("input",), s
     for expert in range(scores.shape[1]):
         score = scores[:, expert, None]
         gate, up = ((tokens * score if "input" in at else tokens) @ gate_up_proj[expert]).chunk(2, dim=1)
+        gate = gate * score if "gate" in at else gate
         routed = ((gate * silu(up)) if swap else (silu(gate) * up)) @ down_proj[expert]
         output = output + (routed * score if "output" in at else routed) * (score != 0)
     return output
@@ -142,6 +147,7 @@ def moe_inputs(seed):
 CHANGES = {
     "The score still multiplies the expert's output; multiply the expert's input by it.": {"at": ("output",)},
     "The score multiplies the expert's input and its output; only the input is scaled.": {"at": ("input", "output")},
+    "The score reaches the gate alone; it multiplies x, which goes into gate and up.": {"at": ("gate",)},
     "The score is not used; multiply the expert's input by it.": {"at": ()},
     "Gate and up are swapped: silu goes to the first half of gate_up_proj.": {"swap": True},
 }
@@ -159,6 +165,9 @@ EXERCISES[3] = Exercise(
         "The shared expert is missing: it runs on every token, unweighted, and is added.": partial(moe, shared=False),
         "The shared expert is multiplied by the score; it takes the token as it is.": lambda tokens, scores, *weights: (
             moe(tokens, scores, *weights, shared=False) + scores.sum(dim=1, keepdim=True) * weights[-1](tokens)
+        ),
+        "The shared expert is added once for each routed expert; it runs once.": lambda tokens, scores, *weights: (
+            moe(tokens, scores, *weights) + (scores.shape[1] - 1) * weights[-1](tokens)
         ),
         "The experts are missing: this is the shared expert alone.": lambda tokens, *others: others[-1](tokens),
     },

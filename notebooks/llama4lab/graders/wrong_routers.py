@@ -24,6 +24,11 @@ def outputs(router, std, larger_shared=1.0):
     return larger_shared * shared + routed + rounding, larger_shared * shared + right, larger_shared * shared
 
 
+def mirrored(output, expected, shared):
+    """Arguments in which the routed part is as long as the right one and points the other way."""
+    return 2 * shared - output, expected, shared
+
+
 EXERCISES[1] = Exercise(
     right=routed_agree,
     cases=[
@@ -33,8 +38,15 @@ EXERCISES[1] = Exercise(
         outputs("scaled output", std=0.01),
         outputs("scaled output", std=0.3, larger_shared=3000.0),
         outputs("Llama 4", std=2.0),
+        mirrored(*outputs("Llama 4", std=0.3)),
+        mirrored(*outputs("Llama 4", std=0.01)),
     ],
     mistakes={
+        "Parts of one length may point different ways: take the norm of the difference, not the difference of the norms.": (
+            lambda output, expected, shared: bool(
+                ((output - shared).norm() / (expected - shared).norm() - 1).abs() <= 1e-3
+            )
+        ),
         "With small weights every difference is small: divide by the size of the routed part, expected - shared.": [
             lambda output, expected, shared: torch.allclose(output, expected, atol=1e-3),
             lambda output, expected, shared: bool((output - expected).pow(2).mean() < 1e-6),
