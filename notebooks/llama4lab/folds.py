@@ -1,7 +1,8 @@
 """Solutions of exercises: folded for every reader, tested at the end of the notebook.
 
 A cell tagged `solution` is run under "Solutions, as run". From it `fold_solutions` makes the block that readers open
-right after the exercise: JupyterLab's own folding of cells is unknown to GitHub and to the book.
+right after the exercise: JupyterLab's own folding of cells is unknown to GitHub and to the book. An exercise to be solved
+without looking has no such block.
 """
 
 import ast
@@ -16,6 +17,7 @@ from llama4lab.course_notebooks import NOTEBOOKS
 from llama4lab.errors import CourseError
 
 FOLD_TAG = "folded-solution"
+UNSEEN_TAG = "solution-unseen"  # of a stub whose solution is shown at the end of the notebook alone
 GRADED = re.compile(r"\bgrade\(\s*[\"'](\d\d\.\d+)[\"']")
 
 
@@ -43,7 +45,8 @@ def fold_solutions(notebook: nbformat.NotebookNode) -> None:
     places = [place for place, cell in enumerate(cells) if tagged(cell, "exercise")]
     for start, end in reversed(list(zip(places, [*places, len(cells)][1:], strict=True))):
         code = "\n".join(c.source for c in cells[start:end] if c.cell_type == "code" and not tagged(c, "solution"))
-        if (graded := GRADED.search(code)) and (number := graded[1]) in solutions:
+        seen = not tagged(cells[start], UNSEEN_TAG)
+        if seen and (graded := GRADED.search(code)) and (number := graded[1]) in solutions:
             after = next((n for n in range(start + 1, end) if "<summary>Hint" in cells[n].source), start)
             cells.insert(after + 1, fold(number, solutions[number]))
     notebook.cells = cells

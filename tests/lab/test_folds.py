@@ -37,6 +37,13 @@ def test_solutions_are_folded_after_stub_and_hint_and_follow_their_tested_cell()
     assert len(made.cells) == 7 and 'grade("42.2", 5)' in made.cells[4].source
 
 
+def test_an_exercise_to_be_solved_without_looking_has_no_fold():
+    made = notebook()
+    made.cells[0].metadata["tags"].append(folds.UNSEEN_TAG)
+    folds.fold_solutions(made)
+    assert [cell.id for cell in made.cells if folds.tagged(cell, folds.FOLD_TAG)] == ["fold-42-2"]
+
+
 def test_a_solution_serves_the_cells_that_go_on_with_it(tmp_path, monkeypatch):
     nbformat.write(notebook(), tmp_path / "42_doubles.ipynb")
     monkeypatch.setattr(folds, "NOTEBOOKS", tmp_path)
