@@ -26,13 +26,16 @@ def layer(x, w, config, layer, before="input_layernorm", after="post_attention_l
         y = llama4.experts(y[None], llama4.Weights(w))[0]
         return y - llama4.mlp(norm(after, h), w, "feed_forward.shared_expert") if twin.get("routed_only") else y
 
+    if twin.get("norm_after"):
+        h = norm(before, x + of_the_file(x, w, config, layer))
+        return norm(after, h + feed_forward(h))
     normed = norm(before, x)
     h = of_the_file(x if twin.get("no_norm") else normed, w, config, layer)
     h = h + (0 if twin.get("no_residual") else normed if twin.get("from_normed") else x)
-    y = feed_forward(norm(after, x if twin.get("parallel") else h))
+    y = feed_forward(h if twin.get("raw") else norm(after, x if twin.get("parallel") else h))
     if twin.get("shared_only"):
         y = llama4.mlp(norm(after, h), w, "feed_forward.shared_expert")
-    return y if twin.get("no_residual") else h + y
+    return y if twin.get("no_residual") or twin.get("no_second") else h + y
 
 
 def wrong_layer(**changes):
@@ -46,13 +49,21 @@ def right_layer(x, w, config, layer_number):
 LAYER = Exercise(
     right=right_layer,
     cases=[
-        Case((normal(6, 8, seed=60), layer_weights(6), config(), 0), "A layer with walls."),
+        Case(
+            (normal(6, 8, seed=60), layer_weights(6), config(), 0),
+            "Two sums: x and attention of its norm, then that and the experts of its norm.",
+        ),
         Case((normal(5, 8, seed=61), layer_weights(7), config(), 3), "The global layer."),
         Case((normal(6, 8, seed=62), layer_weights(8), config(rms_norm_eps=0.1), 1), "rms_norm_eps is 0.1 here."),
     ],
     tolerance=CLOSE,
     mistakes={
         "What a block makes is added to what came in: keep x, and add.": wrong_layer(no_residual=True),
+        "The second block adds, too: what attention made must not be lost.": wrong_layer(no_second=True),
+        "A block reads a norm of the road and adds to the road itself; yours norms the road.": wrong_layer(
+            norm_after=True
+        ),
+        "The norm before the experts is missing: router, experts and shared expert all read it.": wrong_layer(raw=True),
         "Add to x as it came in, not to its norm.": wrong_layer(from_normed=True),
         "Each norm has its weight: multiply by input_layernorm.weight, and by post_attention_layernorm.weight.": wrong_layer(
             bare=True
@@ -67,7 +78,6 @@ LAYER = Exercise(
             shared_only=True
         ),
     },
-    otherwise="Two sums: x and attention of its norm, then that and the experts of its norm.",
 )
 
 # ---- the whole model ----
@@ -78,13 +88,16 @@ def forward(ids, w, config, pieces=None, **twin):
     x = w["model.embed_tokens.weight"][ids] * twin.get("times", 1)
     if pieces is not None and not twin.get("blind"):
         here = ids == config.image_token_index
-        x = torch.cat([pieces, x[~here]]) if twin.get("in_front") else x.masked_scatter(here[:, None], pieces)
+        placed = torch.zeros_like(x).masked_scatter(here[:, None], pieces)
+        x = placed + x if twin.get("added") else torch.where(here[:, None], placed, x)
+        x = torch.cat([pieces, x[~here]]) if twin.get("in_front") else x
     order = range(config.num_hidden_layers)
     for n in reversed(order) if twin.get("backward") else order:
         x = layer(x, w.under(f"model.layers.{0 if twin.get('first') else n}."), config, 0 if twin.get("alike") else n)
     if not twin.get("no_norm"):
-        x = unit_rms(x, config.rms_norm_eps) * w["model.norm.weight"]
-    return linear(x, w["model.embed_tokens.weight" if twin.get("tied") else "lm_head.weight"])
+        x = unit_rms(x, config.rms_norm_eps) * (1 if twin.get("bare") else w["model.norm.weight"])
+    logits = linear(x, w["model.embed_tokens.weight" if twin.get("tied") else "lm_head.weight"])
+    return logits.softmax(-1) if twin.get("shares") else logits
 
 
 def wrong_model(**changes):
@@ -99,7 +112,7 @@ TEXT, PICTURE = torch.tensor([3, 1, 4, 1, 5, 9, 2]), torch.tensor([3, 10, 10, 4,
 FORWARD = Exercise(
     right=right_model,
     cases=[
-        Case((TEXT, all_weights(1), config(), None), "A text without a picture."),
+        Case((TEXT, all_weights(1), config(), None), "Embedding, pictures, layers in order, norm, head."),
         Case((PICTURE, all_weights(2), config(), normal(3, 8, seed=70)), "Three pieces of a picture among the text."),
         Case(
             (torch.tensor([7, 7, 8, 3, 3]), all_weights(1), config(image_token_index=7), normal(2, 8, seed=71)),
@@ -114,6 +127,9 @@ FORWARD = Exercise(
         "Each layer has its own weights, w.under(f'model.layers.{n}.').": wrong_model(first=True),
         "The layers run from the first to the last.": wrong_model(backward=True),
         "The last norm is missing: model.norm, before the head.": wrong_model(no_norm=True),
+        "The last norm has a weight: multiply by model.norm.weight.": wrong_model(bare=True),
+        "Return the logits themselves, without a softmax.": wrong_model(shares=True),
+        "Pieces *replace* the embeddings of the tokens image_token_index; yours adds them.": wrong_model(added=True),
         "The head is a matrix of its own, lm_head.weight; Llama 4 does not share it with the embedding.": wrong_model(
             tied=True
         ),
@@ -123,7 +139,6 @@ FORWARD = Exercise(
         "The pieces go where the tokens image_token_index are, not in front of the text.": wrong_model(in_front=True),
         "Embeddings go in as they are: Llama 4 does not multiply them by the root of D.": wrong_model(times=8**0.5),
     },
-    otherwise="Embedding, pictures, layers in order, norm, head.",
 )
 
 # ---- an answer, token by token ----
@@ -182,9 +197,10 @@ GENERATE = Exercise(
     returns="a list of token ids",
     mistakes={
         "The stop token ends the answer and is no part of it.": with_stop,
-        "The text grows: without a cache, the model reads the prompt and all of the answer so far each time.": (
-            lambda logits_of, ids, stop, most: generate_with(logits_of, ids, stop, most, memory=False)
-        ),
+        "The text grows: without a cache, the model reads the prompt and all of the answer so far each time.": [
+            lambda logits_of, ids, stop, most: generate_with(logits_of, ids, stop, most, memory=False),
+            lambda logits_of, ids, stop, most: generate_with(logits_of, ids[-1:], stop, most, memory=False),
+        ],
         "The next token follows the *last* one: take the last row of the logits.": lambda logits_of, ids, stop, most: (
             generate_with(logits_of, ids, stop, most, place=0)
         ),

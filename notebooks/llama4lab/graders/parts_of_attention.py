@@ -9,7 +9,7 @@ from torch.nn.functional import linear
 import llama4
 from llama4lab.grading import Case, Exercise
 
-from .parts_of_positions import CLOSE, rotate, unit_rms
+from .parts_of_positions import CLOSE, rotate
 from .small_llama4 import config, layer_weights, normal
 
 # ---- what a token sees ----
@@ -89,7 +89,14 @@ TEMPERATURE = Exercise(
             lambda at, scale, floor: 1 + scale * (1 + torch.floor((at + 1) / floor)).log2(),
             lambda at, scale, floor: 1 + scale * (1 + torch.floor((at + 1) / floor)).log10(),
         ],
-        "Multiply by the logarithm; yours divides by it.": lambda at, scale, floor: 1 / temperature(at, scale, floor),
+        "It rises with position; yours falls.": lambda at, scale, floor: 1 / temperature(at, scale, floor),
+        "A step is complete with every floor-th token: round (p + 1) / floor down, not up.": lambda at, scale, floor: (
+            1 + scale * torch.ceil((at + 1) / floor).log1p()
+        ),
+        "scale multiplies the logarithm, from outside.": [
+            lambda at, scale, floor: (scale * torch.floor((at + 1) / floor)).log1p(),
+            lambda at, scale, floor: 1 + (scale * torch.floor((at + 1) / floor)).log1p(),
+        ],
     },
 )
 
@@ -100,13 +107,13 @@ def attend(q, k, v, seen):
     return torch.nn.functional.scaled_dot_product_attention(q[None], k[None], v[None], seen, enable_gqa=True)[0]
 
 
-def attend_with(q, k, v, seen, scale=None, tiled=False, over=-1, mask_after=False):
+def attend_with(q, k, v, seen, scale=None, tiled=False, over=-1, mask_after=False, hidden=-math.inf):
     group = len(q) // len(k)
     k, v = (x.repeat(group, 1, 1) if tiled else x.repeat_interleave(group, 0) for x in (k, v))
     scores = q @ k.mT * (scale or q.shape[-1] ** -0.5)
     if mask_after:
         return (scores.softmax(-1) * seen) @ v
-    return torch.nan_to_num(scores.masked_fill(~seen, -math.inf).softmax(over)) @ v
+    return torch.nan_to_num(scores.masked_fill(~seen, hidden).softmax(over)) @ v
 
 
 ATTEND = Exercise(
@@ -135,6 +142,9 @@ ATTEND = Exercise(
         "Nothing is masked: where `seen` is False, the score is minus infinity.": lambda q, k, v, seen: attend_with(
             q, k, v, torch.ones_like(seen)
         ),
+        "A score of 0 still gets weight: what is not seen needs minus infinity.": lambda q, k, v, seen: attend_with(
+            q, k, v, seen, hidden=0.0
+        ),
         "The mask is the wrong way around: True marks what is seen.": lambda q, k, v, seen: attend_with(q, k, v, ~seen),
     },
 )
@@ -143,7 +153,19 @@ ATTEND = Exercise(
 
 
 def attention(
-    x, w, config, layer, rotates=None, values=False, sharp=None, walls=None, tuned="q", out=True, mixed=False
+    x,
+    w,
+    config,
+    layer,
+    rotates=None,
+    values=False,
+    sharp=None,
+    all_heads=False,
+    walls=None,
+    tuned="q",
+    switches=False,
+    out=True,
+    mixed=False,
 ):
     """The attention of one layer, [T, D] -> [T, D]; what is asked for beyond that are wrong twins."""
     rotates = config.rotates[layer] if rotates is None else rotates
@@ -156,9 +178,10 @@ def attention(
     if rotates:
         angle = torch.arange(len(x))[:, None] * llama4.frequencies(config)
         q, k, v = rotate(q, angle), rotate(k, angle), rotate(v, angle) if values else v
-    if (rotates if sharp is None else sharp) and config.use_qk_norm:
-        q, k = unit_rms(q, config.rms_norm_eps), unit_rms(k, config.rms_norm_eps)
-    if tuned == "all" or (not rotates and tuned and config.attn_temperature_tuning):
+    if (rotates if sharp is None else sharp) and (config.use_qk_norm or switches):
+        over = (0, 2) if all_heads else 2
+        q, k = (y * (y.square().mean(over, keepdim=True) + config.rms_norm_eps).rsqrt() for y in (q, k))
+    if tuned == "all" or (not rotates and tuned and (config.attn_temperature_tuning or switches)):
         heat = temperature(torch.arange(len(x)), config.attn_scale, config.floor_scale)[:, None]
         q, k = q * heat, k * heat if tuned == "qk" else k
     y = attend(q, k, v, sees(len(x), walls or config.chunks[layer])).transpose(0, 1).flatten(1)
@@ -179,7 +202,10 @@ def changed(**changes):
 ATTENTION = Exercise(
     right=of_the_file,
     cases=[
-        Case((normal(9, 8, seed=17), layer_weights(1), config(), 0), "A layer that rotates, and has walls."),
+        Case(
+            (normal(9, 8, seed=17), layer_weights(1), config(), 0),
+            "Rotate queries and keys, norm them, look back to the wall, mix with o_proj.",
+        ),
         Case(
             (normal(7, 8, seed=18), layer_weights(2), config(), 3),
             "A layer that does not rotate: no norm, a temperature.",
@@ -200,6 +226,8 @@ ATTENTION = Exercise(
         "QK-norm is missing: after the rotation, queries and keys get root mean square 1, head by head.": changed(
             sharp=False
         ),
+        "QK-norm is for each head by itself, over d numbers; yours takes all heads together.": changed(all_heads=True),
+        "There are two switches: config.use_qk_norm, and config.attn_temperature_tuning.": changed(switches=True),
         "Only the layers with config.rotates turn; the fourth knows no positions.": changed(rotates=True),
         "Nothing turns: in the layers with config.rotates queries and keys are rotated.": changed(
             rotates=False, sharp=None
@@ -217,5 +245,4 @@ ATTENTION = Exercise(
             mixed=True
         ),
     },
-    otherwise="Rotate, norm, look back to the wall, mix.",
 )

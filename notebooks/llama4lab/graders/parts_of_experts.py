@@ -65,11 +65,11 @@ def experts(x, expert, score, gate_up, down, gate=silu, swapped=False, woven=Fal
     out = torch.empty_like(x)
     order = expert.sort(stable=True).indices
     for n, (token, chosen) in enumerate(zip(order.tolist(), expert[order].tolist(), strict=True)):
-        hidden = (x[token] * (score[token] if on == "input" else 1)) @ gate_up[chosen]
+        hidden = (x[token] * (score[token] if "input" in on else 1)) @ gate_up[chosen]
         first, second = (hidden[::2], hidden[1::2]) if woven else hidden.chunk(2)
         first, second = (second, first) if swapped else (first, second)
         y = (gate(first) * second) @ down[chosen]
-        out[token if back else n] = y * (score[token] if on == "output" else 1)
+        out[token if back else n] = y * (score[token] if "output" in on else 1)
     return out
 
 
@@ -99,10 +99,15 @@ EXPERTS = Exercise(
     tolerance=CLOSE,
     mistakes={
         "The score multiplies what goes *into* the expert; yours multiplies what comes out.": twin(on="output"),
+        "The score multiplies once, what goes in; yours multiplies what comes out as well.": twin(
+            on="input and output"
+        ),
         "The score is missing: it multiplies what goes into the expert.": twin(on=""),
         "The first half of gate_up is the gate, and the gate gets the silu.": twin(swapped=True),
         "gate_up is two halves side by side, not woven: the first F columns are the gate.": twin(woven=True),
-        "The gate is silu(z) = z times sigmoid(z).": [twin(gate=gelu), twin(gate=torch.sigmoid), twin(gate=torch.relu)],
+        "The gate is silu(z) = z times sigmoid(z).": [
+            twin(gate=g) for g in (gelu, torch.sigmoid, torch.relu, torch.clone)
+        ],
         "The rows are still sorted by expert: put each back where its token was.": twin(back=False),
         "Every token takes its own expert; yours sends all of them to one.": lambda x, expert, score, gate_up, down: (
             experts(x, torch.zeros_like(expert), score, gate_up, down)

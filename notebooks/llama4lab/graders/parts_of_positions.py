@@ -45,6 +45,13 @@ UNIT_RMS = Exercise(
             lambda x, eps: x / (x.square().mean() + eps).sqrt(),
             lambda x, eps: x / (x.square().mean(0, keepdim=True) + eps).sqrt(),
         ],
+        "Divide by the root of the mean square; yours multiplies.": lambda x, eps: (
+            x * (x.square().mean(-1, keepdim=True) + eps).sqrt()
+        ),
+        "Take the mean of the squares, not of the absolute values.": [
+            lambda x, eps: x / (x.abs().mean(-1, keepdim=True) + eps),
+            lambda x, eps: x / x.abs().mean(-1, keepdim=True),
+        ],
         "The root is missing: divide by the root of the mean square.": lambda x, eps: (
             x / (x.square().mean(-1, keepdim=True) + eps)
         ),
@@ -111,6 +118,15 @@ FREQUENCIES = Exercise(
             lambda c: frequencies_of_exponent(c, torch.arange(c.head_dim // 2) / c.head_dim),
             lambda c: turns_of(c, torch.arange(c.head_dim // 2) / c.head_dim),
         ],
+        "The power is negative: theta to the power of minus 2i / d, so that later pairs turn more slowly.": [
+            lambda c: frequencies_of_exponent(c, -torch.arange(0, c.head_dim, 2) / c.head_dim),
+            lambda c: turns_of(c, -torch.arange(0, c.head_dim, 2) / c.head_dim),
+        ],
+        "Mix what stays and what is divided; yours mixes the lengths of a turn, one over that.": lambda c: (
+            turns_of(c) / (ramp(c, turns_of(c)) + (1 - ramp(c, turns_of(c))) * c.factor)
+            if c.rope_type == "llama3"
+            else turns_of(c)
+        ),
         "The wrong end is slowed down: it is the pairs that turn least that are divided by the factor.": (
             lambda c: frequencies_with(lambda c, turn: 1 - ramp(c, turn), c)
         ),

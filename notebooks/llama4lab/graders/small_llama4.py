@@ -51,9 +51,17 @@ def normal(*shape: int, seed: int = 0) -> torch.Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
 
 
-def config(**changes) -> SimpleNamespace:
+class SmallConfig(SimpleNamespace):
+    """A configuration that shows what is special about it."""
+
+    def __repr__(self) -> str:
+        special = {name: value for name, value in vars(self).items() if CONFIG.get(name) != value}
+        return f"config({', '.join(f'{name}={value!r}' for name, value in special.items())})"
+
+
+def config(**changes) -> SmallConfig:
     """The small model's configuration, with the names of llama4.py, some of its values changed."""
-    return SimpleNamespace(**CONFIG | changes)
+    return SmallConfig(**CONFIG | changes)
 
 
 def layer_weights(seed: int = 0) -> llama4.Weights:
