@@ -70,8 +70,8 @@ def wavelengths(plain: np.ndarray, scaled: np.ndarray, chunk: int) -> None:
     )
 
 
-def best_weights(keys: Sequence[int], weights: Mapping[int, Sequence[float]], marks: Mapping[str, int]) -> None:
-    """The largest weight that one key can get among so many, a line for each head_dim."""
+def top_weights(keys: Sequence[int], weights: Mapping[int, Sequence[float]], marks: Mapping[str, int]) -> None:
+    """The weight that one key at the bound gets among so many others, a line for each head_dim."""
     fig, ax = plt.subplots(figsize=(6, 3))
     for head_dim, values in weights.items():
         hero = head_dim == max(weights)
@@ -88,11 +88,11 @@ def best_weights(keys: Sequence[int], weights: Mapping[int, Sequence[float]], ma
         )
     for words, count in marks.items():
         moment(ax, count, words, at=0.9, side="right" if count > 1e6 else "left")
-    ax.set(xscale="log", ylim=(0, 1.05), xlabel="keys in sight", ylabel="best weight on one key")
+    ax.set(xscale="log", ylim=(0, 1.05), xlabel="keys in sight", ylabel="weight on one key")
     ax.set_title("With QK-norm one key can still rule a chunk, but not ten million")
     show(
         fig,
-        "Best weight that one key can get by the number of keys: with head_dim 128 high within a chunk, near 0 at ten million.",
+        "Weight that one key at the bound gets by the number of keys: with head_dim 128 high within a chunk, near 0 at ten million.",
     )
 
 
