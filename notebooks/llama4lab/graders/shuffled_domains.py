@@ -92,6 +92,13 @@ SHUFFLE_MISTAKES = {
         lambda result, right, _: not all(map(one_domain_each, result["shuffles"])),
         lambda domains, texts, rng: rng.integers(0, domains.max() + 1, len(domains)),
     ),
+    "It renames the domains, so that texts of one domain stay together; deal the domains out to the texts anew.": Sign(
+        lambda result, right, _: all(
+            len(set(zip(OF_TEXT.tolist(), of_each_text(shuffle), strict=True))) == len(set(OF_TEXT.tolist()))
+            for shuffle in result["shuffles"]
+        ),
+        lambda domains, texts, rng: rng.permutation(domains.max() + 1)[domains],
+    ),
     "It takes for granted that the tokens of a text are next to each other; go by the numbers in `texts`.": Sign(
         lambda result, right, _: not one_domain_each(result["apart"]), by_runs_of_texts
     ),

@@ -105,6 +105,9 @@ EXERCISES[2] = Exercise(
         "It counts pairs across the border of two texts; cut along the last axis, not after flattening.": (
             lambda chosen, distance: share_at_distance(chosen.reshape(1, -1), distance)
         ),
+        "It compares whole texts that are `distance` apart; cut along the last axis, the tokens of a text.": (
+            lambda chosen, distance: (chosen[distance:] == chosen[:-distance]).mean() if distance < len(chosen) else 0.0
+        ),
         "A text of n tokens has n - distance such pairs, not n: divide by the number of pairs.": (
             lambda chosen, distance: (chosen[:, distance:] == chosen[:, :-distance]).sum() / chosen.size
         ),
@@ -165,6 +168,10 @@ EXERCISES[4] = Exercise(
         "It counts only tokens whose whole set is the same.": lambda c, f: (common(c, f) == c.shape[1]).mean(),
         "This is the share that has changed; count what is the same.": lambda c, f: 1 - settled_share(c, f),
         "This is a percentage; return a share between 0 and 1.": lambda c, f: 100 * settled_share(c, f),
+        "It sorts both and compares place by place; one new expert moves all that follow. Compare sets.": (
+            lambda c, f: (np.sort(c, axis=1) == np.sort(f, axis=1)).mean()
+        ),
+        "This is the mean count of common experts; divide it by k.": lambda c, f: common(c, f).mean(),
         "This is the sum over tokens; return the mean.": lambda c, f: common(c, f).sum() / c.shape[1],
         "This is the share of each token; return the mean over all tokens.": lambda c, f: common(c, f) / c.shape[1],
     },
