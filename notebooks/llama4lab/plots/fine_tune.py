@@ -1,0 +1,160 @@
+"""Pictures of 15: what a lesson gains and costs, which skills it takes, memory, two trainers that agree."""
+
+from collections.abc import Mapping, Sequence
+
+import matplotlib.pyplot as plt
+import numpy as np
+
+from llama4lab.figures import PALETTE, show
+from llama4lab.plots.marks import GRAY, label_ends
+
+HERO, LOUD, GREEN, QUIET = PALETTE[0], PALETTE[1], PALETTE[2], "#b0b0b0"
+
+
+def two_lessons(
+    losses: Mapping[str, Sequence[float]], shares: Mapping[str, tuple[float, float]], before: tuple[float, float]
+) -> None:
+    """The loss of two lessons, and what each model answers of the new and of the old question."""
+    fig, (left, right) = plt.subplots(1, 2, figsize=(6, 2.9), width_ratios=(1, 1.15))
+    for values, color, style in zip(losses.values(), (LOUD, HERO), ("-", "--"), strict=True):
+        left.plot(values, color=color, linestyle=style, linewidth=2)
+    left.set(xlabel="step", ylabel="loss, nats a token", ylim=(0, None))
+    left.set_title("The losses look alike ...")
+    names = {"before": before} | dict(shares)
+    labels = ["before", "the lesson\nalone", "a quarter\nold question"]
+    for row, pair in enumerate(names.values()):
+        for side, (value, color, word) in enumerate(zip(pair, (GREEN, QUIET), ("new", "old"), strict=True)):
+            place = row + 0.36 * (side - 0.5)
+            right.barh(place, 100 * value, height=0.34, color=color)
+            right.text(100 * value + 2, place, word, fontsize=8, va="center")
+    right.set_yticks(range(3), labels)
+    right.set(xlim=(0, 118), ylim=(2.6, -0.6), xlabel="exact answers, %", ylabel="after")
+    right.grid(axis="y")
+    right.set_title("... the exams do not")
+    values = {name: ["at least 0.9" if share >= 0.9 else "below" for share in pair] for name, pair in names.items()}
+    show(
+        fig,
+        "Two losses fall alike; bars of exact answers: both lessons teach the new question, only the mixed one keeps the old.",
+        values,
+    )
+
+
+MARKS = {
+    "all weights": ("o", LOUD),
+    "LoRA, attention": ("s", HERO),
+    "LoRA, all-linear": ("D", PALETTE[3]),
+    "LoRA, experts": ("^", PALETTE[4]),
+    "LoRA, attention and experts": ("v", PALETTE[5]),
+    "router alone": ("P", GRAY),
+    "all weights, old question": ("X", "#8c510a"),
+    "all weights, old chat": ("o", GREEN),
+    "LoRA, attention, old chat": ("s", GREEN),
+}
+
+
+def gain_and_forgetting(dots: Mapping[str, Sequence[tuple[float, float]]], null: Sequence[float]) -> None:
+    """Exact answers to the new question against points lost over all skills, one dot a run."""
+    fig, ax = plt.subplots(figsize=(6, 4.3))
+    ax.axhspan(min(0, *null), max(0, *null), color=GRAY, zorder=0)
+    words = f"null: the untouched model on other questions, within {max(map(abs, null)):.1f} points"
+    ax.text(2, -1, words, fontsize=8, color="#444444", va="bottom")
+    for name, (mark, color) in MARKS.items():
+        runs = np.array(dots[name])
+        ax.scatter(*runs.T, marker=mark, s=42, color=color, edgecolor="black", linewidth=0.5, label=name, zorder=3)
+    ax.set(xlabel="new question: exact answers, %", ylabel="all skills: points lost", xlim=(-4, 104), ylim=(60, -6))
+    ax.legend(loc="lower left", bbox_to_anchor=(0.06, 0.02), fontsize=8, handletextpad=0.2)
+    ax.set_title("All ways learn, and forget; old chat in the lesson keeps what was there")
+    values = {name: [f"{gain:.0f} %, {lost:.1f} lost" for gain, lost in dots[name]] for name in MARKS}
+    show(
+        fig,
+        "Exact answers to the new question against points lost over all skills, three runs for each way to train.",
+        values | {"null": [f"{value:.1f}" for value in null]},
+    )
+
+
+def path(steps: Sequence[int], runs: Sequence[Sequence[tuple[float, float]]]) -> None:
+    """Exact answers to the new and to the old question, in percent, by step of training; one line a run."""
+    fig, ax = plt.subplots(figsize=(6, 2.8))
+    for run in runs:
+        new, old = zip(*run, strict=True)
+        ax.plot(steps, old, color=LOUD, linestyle="--", marker="s", markersize=3.5, linewidth=1.3)
+        ax.plot(steps, new, color=HERO, linestyle="-", marker="o", markersize=3.5, linewidth=1.8)
+    ax.set(xlabel="step", ylabel="exact answers, %", ylim=(-3, 103), xlim=(0, steps[-1]))
+    ax.set_title("It forgets before it learns")
+    label_ends(ax, [("new question", new[-1], HERO), ("old question", old[-1], LOUD)])
+    values = {
+        f"run {at}, {word}": [f"{pair[side]:.0f}" for pair in run]
+        for at, run in enumerate(runs)
+        for side, word in enumerate(("new", "old"))
+    }
+    show(
+        fig,
+        "Exact answers by step: the old question is lost within ten steps, the new one is learned after that.",
+        values,
+    )
+
+
+def what_is_forgotten(skills: Sequence[str], losses: Mapping[str, Sequence[float]]) -> None:
+    """Points lost in each skill, one column for each way to train."""
+    order = np.argsort([-values for values in next(iter(losses.values()))], kind="stable")
+    grid = np.array([np.array(values)[order] for values in losses.values()]).T
+    fig, ax = plt.subplots(figsize=(6, 4.4))
+    ax.imshow(np.clip(grid, 0, 100), cmap="Oranges", vmin=0, vmax=100, aspect="auto")
+    for row, column in np.ndindex(grid.shape):
+        value = grid[row, column]
+        ax.text(column, row, f"{value:.0f}", ha="center", va="center", fontsize=8, color="black")
+    ax.set_yticks(range(len(skills)), [skills[at] for at in order])
+    ax.set_xticks(range(len(losses)), [name.replace(", ", ",\n") for name in losses])
+    ax.tick_params(length=0)
+    ax.grid(False)
+    ax.set(xlabel="way to train", ylabel="skill")
+    ax.set_title("What resembles the lesson suffers most (points lost)")
+    values = {skills[at]: [f"{value:.0f}" for value in grid[row]] for row, at in enumerate(order)}
+    show(
+        fig,
+        "Points lost by kind of question for five ways to train; old chat in the lesson keeps nearly all.",
+        values,
+    )
+
+
+def memory(gigabytes: Mapping[str, tuple[float, float]]) -> None:
+    """Weights, and gradients with moments, for each way to train Scout."""
+    fig, ax = plt.subplots(figsize=(6, 2.7))
+    for row, (weights, rest) in enumerate(gigabytes.values()):
+        ax.barh(row, weights, color=HERO)
+        ax.barh(row, rest, left=weights, color=LOUD)
+        ax.text(weights + rest + 12, row, f"{weights + rest:,.0f} GB", fontsize=8, va="center")
+    for cards in (1, 4, 8, 16):
+        ax.axvline(80 * cards, color=GRAY, linewidth=1, linestyle=":", zorder=0)
+        ax.text(80 * cards, -0.62, f"{cards} GPU{'s' * (cards > 1)}", fontsize=8, color=GRAY, ha="center", va="bottom")
+    ax.set_yticks(range(len(gigabytes)), list(gigabytes))
+    ax.set(
+        xlabel="GB, of GPUs with 80 GB each", ylabel="way to train", xlim=(0, 1480), ylim=(len(gigabytes) - 0.5, -0.6)
+    )
+    ax.grid(axis="y")
+    ax.set_title("LoRA removes the orange, not the blue", pad=18)
+    ax.text(760, 2.15, "weights", color=HERO, fontsize=9, fontweight="bold")
+    ax.text(760, 2.75, "gradients and moments", color=LOUD, fontsize=9, fontweight="bold")
+    values = {name: [f"{value:.0f}" for value in pair] for name, pair in gigabytes.items()}
+    show(
+        fig,
+        "Gigabytes of weights and of gradients with moments for Scout: 1304 for all weights, 217 with LoRA, "
+        "72 with 4-bit experts.",
+        values,
+    )
+
+
+def two_trainers(ours: Sequence[float], theirs: Sequence[float]) -> None:
+    """The loss of each step by the hand-written loop and by trl."""
+    fig, ax = plt.subplots(figsize=(6, 2.5))
+    ax.plot(theirs, color=LOUD, linewidth=5, alpha=0.45)
+    ax.plot(ours, color=HERO, linewidth=1.8)
+    ax.set(xlabel="step", ylabel="loss, nats a token", xlim=(0, len(ours) - 1), ylim=(0, None))
+    ax.set_title("Two loops, one curve")
+    label_ends(ax, [("trl (wide line)", theirs[-1], LOUD), ("by hand", ours[-1], HERO)])
+    gap = max(abs(one - other) for one, other in zip(ours, theirs, strict=True))
+    show(
+        fig,
+        "The loss of 12 steps by the hand-written loop and by trl: the two curves cover each other.",
+        {"largest gap": "below 0.01" if gap < 0.01 else "0.01 or more"},
+    )
