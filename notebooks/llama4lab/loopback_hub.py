@@ -73,7 +73,7 @@ class _Handler(BaseHTTPRequestHandler):
             hub.requests_without_token += 1
         if not (path.startswith(f"/{hub.repository}/") or path.startswith(f"/api/models/{hub.repository}")):
             return self._send(404, {"X-Error-Code": "RepoNotFound"}, b"Repository not found", with_body)
-        if sent != hub.granted_token:
+        if hub.granted_token and sent != hub.granted_token:
             # The hub's own two answers: 401 without a token, 403 with one that has not been granted access.
             return self._send(
                 403 if sent else 401,
@@ -164,6 +164,7 @@ def serve_gated(
     """Serve the files of `folder` as the gated `repository` (owner/name) to whoever sends `granted_token`.
 
     Args:
+        granted_token: "" opens the repository to everybody, as a community's copy is.
         earlier: folders that were `main` before, the oldest first; each is a commit that can still be asked for.
     """
     hub = LoopbackHub([*earlier, folder], repository, granted_token)

@@ -116,3 +116,9 @@ def test_who_may_not_read(folder, tmp_path):
         with pytest.raises(RepositoryNotFoundError):
             hf_hub_download("owner/other", "note.txt", endpoint=hub.endpoint, cache_dir=tmp_path, token=TOKEN)
         assert hub.requests_with_token and hub.requests_without_token and not hub.sent
+
+
+@pytest.mark.parametrize("token", [False, "any"])
+def test_a_repository_without_a_gate_is_open_to_everybody(folder, tmp_path, token):
+    with serve_gated(folder, REPOSITORY, granted_token="") as hub:
+        assert download(hub, tmp_path, "note.txt", token=token) == b"new"

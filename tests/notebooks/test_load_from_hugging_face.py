@@ -5,12 +5,14 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 from torch.testing import assert_close
+from transformers import AutoModelForImageTextToText
 
 from llama4lab import planner
-from llama4lab.checkpoints import load_checkpoint
+from llama4lab.checkpoints import MODELS, load_checkpoint
 from llama4lab.parameters import build_on_meta, real_config
 from llama4lab.peak_memory import peak_tensor_bytes
-from tests.small_models import random_ids, small_model
+from llama4lab.sharded_experts import Expert
+from tests.small_models import random_block, random_hidden, random_ids, small_model
 
 # ---- safetensors by hand ----
 
@@ -111,6 +113,38 @@ def test_linear_layers_without_router_and_head(notebook):
     assert touched == {"attention": attention, "shared experts": 2 * expert, "dense MLPs": 2 * 3 * 32 * 40}
 
 
+# ---- formats, kernels, ranks ----
+
+
+@pytest.mark.parametrize(
+    "method, wanted", [("bitsandbytes", "bitsandbytes"), ("compressed-tensors", "compressed-tensors")]
+)
+def test_a_quantized_checkpoint_names_its_package(notebook, tmp_path, method, wanted):
+    note = {"quant_method": method} | ({"load_in_4bit": True} if method == "bitsandbytes" else {"config_groups": {}})
+    with pytest.raises(ImportError, match=wanted):
+        AutoModelForImageTextToText.from_pretrained(
+            notebook["with_note"](MODELS / "scout-proxy", tmp_path / "noted", note)
+        )
+
+
+def test_the_faster_kernel_is_right_in_memory(notebook):
+    block, hidden = random_block(), random_hidden(2, 19, 24)
+    with torch.no_grad():
+        assert_close(notebook["faster_forward"](block, hidden)[0], block(hidden)[0], atol=1e-4, rtol=1e-4)
+
+
+def test_an_expert_by_itself_equals_the_librarys(notebook):
+    experts, rows = random_block().experts, random_hidden(7, 24)
+    chosen = torch.tensor([0, 3, 3, 5, 1, 0, 2])
+    with torch.no_grad():
+        expected = experts(torch.cat([rows] * 6)).view(6, 7, 24)[chosen, torch.arange(7)]
+        assert_close(Expert(experts.gate_up_proj, experts.down_proj)(rows, chosen), expected, atol=1e-4, rtol=1e-4)
+
+
+def test_gpus_that_take_turns_share_the_time(notebook):
+    assert notebook["shares_of_time"]([30.0, 10.0]) == [0.75, 0.25]
+
+
 # ---- padding ----
 
 
@@ -126,12 +160,13 @@ def test_padding_moves_nothing_but_the_temperature_of_what_is_right_of_it(notebo
 
 
 def test_attempt_prints_one_sentence(notebook, capsys):
-    def fail():
-        raise ValueError("Cannot do\n  this. See /some/long/path for more.")
+    def fail(words):
+        raise ValueError(words)
 
-    notebook["attempt"](fail)
+    notebook["attempt"](lambda: fail("Cannot do\n  this. See /some/long/path for more."), label="now: ")
+    notebook["attempt"](lambda: fail(""))
     notebook["attempt"](lambda: None)
-    assert capsys.readouterr().out == "ValueError: Cannot do this\nno error\n"
+    assert capsys.readouterr().out == "now: ValueError: Cannot do this\nValueError: (no text)\nno error\n"
 
 
 def test_the_readers_own_settings_stay_out(notebook, tmp_path, monkeypatch):

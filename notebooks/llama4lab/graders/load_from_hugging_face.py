@@ -1,4 +1,4 @@
-"""Graders of notebook 11: bytes by precision, GPUs, an old configuration, LoRA on experts, prefill in pieces."""
+"""Graders of notebook 11: bytes by precision, GPUs, prefill in pieces, an old configuration, LoRA, ranges of bytes."""
 
 import copy
 import json
@@ -7,6 +7,7 @@ import warnings
 from peft import LoraConfig, get_peft_model
 
 from llama4lab.checkpoints import load_checkpoint
+from llama4lab.graders.bytes_of_an_expert import RANGES
 from llama4lab.grading import Case, Exercise, Sign
 from llama4lab.parameters import CONFIGS, build_on_meta, count_active, count_by_part, real_config, weight_bytes
 from llama4lab.plain_answers import plain
@@ -92,7 +93,37 @@ EXERCISES[2] = Exercise(
     },
 )
 
-# ---- 3: a config.json of transformers 4.51 as transformers 5 takes it ----
+# ---- 3: the largest power of two as prefill_chunk_size with which 8 x 16,384 tokens of Scout fit on 2 x 80 GB ----
+
+
+def planned(piece):
+    work = Workload(16_384, batch=8, piece=piece)
+    return make_plan(SCOUT, "experts 4 bits, rest bfloat16", work, [80e9] * 2)
+
+
+def leaves_gpus(result, right, arguments):
+    offloaded = planned(result).offloaded
+    return offloaded > 0 and f"Of the weights {offloaded / 1e9:.1f} GB leave the GPUs; see .offloaded."
+
+
+EXERCISES[3] = Exercise(
+    right=2048,
+    mistakes={
+        "This is no power of two.": Sign(lambda result, right, _: result < 1 or result & (result - 1), [3000, 0, -2]),
+        "A piece is no longer than a conversation, 16,384 tokens.": Sign(
+            lambda result, right, _: result > 16_384, 32_768
+        ),
+        "With pieces of this size it does not run: each of the 8 conversations brings a piece.": Sign(
+            lambda result, right, _: not planned(result).runs, 16_384
+        ),
+        "With pieces of this size it runs, but not on the GPUs alone.": Sign(leaves_gpus, 4096),
+        "Pieces of this size fit, and larger ones do too.": Sign(
+            lambda result, right, _: not planned(2 * result).offloaded, [1024, 1]
+        ),
+    },
+)
+
+# ---- 4: a config.json of transformers 4.51 as transformers 5 takes it ----
 
 RELEASED = json.loads((CONFIGS / "scout-instruct.json").read_text(encoding="utf-8"))
 KEY = "attn_temperature_tuning"
@@ -110,7 +141,7 @@ def without_key(config):
     return config | {"text_config": {key: value for key, value in config["text_config"].items() if key != KEY}}
 
 
-EXERCISES[3] = Exercise(
+EXERCISES[4] = Exercise(
     right=repair,
     cases=[(with_text(RELEASED, attn_temperature_tuning=saved),) for saved in (4, 0, True, False)],
     mistakes={
@@ -138,7 +169,7 @@ EXERCISES[3] = Exercise(
     },
 )
 
-# ---- 4: arguments of LoraConfig that reach the experts and the language model's q_proj and v_proj, only ----
+# ---- 5: arguments of LoraConfig that reach the experts and the language model's q_proj and v_proj, only ----
 
 
 def what_it_trains(arguments):
@@ -167,7 +198,7 @@ def lacks(part):
 EXPERTS = ["feed_forward.experts.gate_up_proj", "feed_forward.experts.down_proj"]
 LORA = {"target_modules": r"language_model\..*\.(q_proj|v_proj)", "target_parameters": EXPERTS}
 
-EXERCISES[4] = Exercise(
+EXERCISES[5] = Exercise(
     right=LORA,
     run=what_it_trains,
     returns="a dictionary with the keyword arguments of LoraConfig",
@@ -212,32 +243,6 @@ EXERCISES[4] = Exercise(
     },
 )
 
-# ---- 5: the largest power of two as prefill_chunk_size with which 8 x 16,384 tokens of Scout fit on 2 x 80 GB ----
+# ---- 6: the ranges of bytes of some columns of one expert in a safetensors file ----
 
-
-def planned(piece):
-    work = Workload(16_384, batch=8, piece=piece)
-    return make_plan(SCOUT, "experts 4 bits, rest bfloat16", work, [80e9] * 2)
-
-
-def leaves_gpus(result, right, arguments):
-    offloaded = planned(result).offloaded
-    return offloaded > 0 and f"Of the weights {offloaded / 1e9:.1f} GB leave the GPUs; see .offloaded."
-
-
-EXERCISES[5] = Exercise(
-    right=2048,
-    mistakes={
-        "This is no power of two.": Sign(lambda result, right, _: result < 1 or result & (result - 1), [3000, 0, -2]),
-        "A piece is no longer than a conversation, 16,384 tokens.": Sign(
-            lambda result, right, _: result > 16_384, 32_768
-        ),
-        "With pieces of this size it does not run: each of the 8 conversations brings a piece.": Sign(
-            lambda result, right, _: not planned(result).runs, 16_384
-        ),
-        "With pieces of this size it runs, but not on the GPUs alone.": Sign(leaves_gpus, 4096),
-        "Pieces of this size fit, and larger ones do too.": Sign(
-            lambda result, right, _: not planned(2 * result).offloaded, [1024, 1]
-        ),
-    },
-)
+EXERCISES[6] = RANGES
