@@ -71,6 +71,16 @@ def test_the_doctor_installs_nothing(tmp_path, variables):
     assert not (checkout / ".venv").exists()
 
 
+def test_progress_needs_no_set_up(tmp_path, variables):
+    checkout = make_checkout(tmp_path / "checkout")  # whose notebook is none
+    run = run_course(checkout, variables, "progress", python=sys._base_executable)
+    assert (
+        run.code == 1
+        and run.said == "course.py: 00_start_here.ipynb cannot be read as a notebook: take it from git again."
+    )
+    assert not (checkout / ".venv").exists()
+
+
 def test_a_home_that_cannot_be_written_is_replaced(set_up, variables):
     for home in ({"HOME": "/proc/nothing"}, {"HOME": str(set_up.root / "course.py" / "x")}):
         (call,) = run_course(set_up.root, {**variables, **home}, "lab").called

@@ -50,8 +50,18 @@ NAMES = Exercise(
 TEXT = Exercise(right=lambda name: f"Hello, {name}!", cases=[("Ada",)], mistakes={})
 EVEN = Exercise(right=4, accepts=lambda result, right, _: result % 2 == 0, mistakes={}, otherwise="It is odd.")
 FLAGS = Exercise(right=lambda array: array > 0, cases=[(np.array([1, -1]),), (np.array([0, 2]),)], mistakes={})
+GRID = Exercise(right=lambda x: torch.outer(x, x), cases=[(torch.tensor([1.0, 2.0]),)], mistakes={})
 HALF = Exercise(right=lambda n: n // 2 if n else math.inf, cases=[(0,), (4,)], mistakes={})
-SAMPLES = {"97.7": HALF, "97.1": LISTS, "97.2": PAIR, "97.3": NAMES, "97.4": TEXT, "97.5": EVEN, "97.6": FLAGS}
+SAMPLES = {
+    "97.8": GRID,
+    "97.7": HALF,
+    "97.1": LISTS,
+    "97.2": PAIR,
+    "97.3": NAMES,
+    "97.4": TEXT,
+    "97.5": EVEN,
+    "97.6": FLAGS,
+}
 
 
 @pytest.fixture(autouse=True)
@@ -115,6 +125,7 @@ def dropping(entries, more, least=0):
         ("97.6", lambda array: (array > 0).tolist(), "correct."),
         ("97.6", lambda array: (array > 0).astype(int), "not yet. Return a tensor or an array of shape [2]"),
         ("97.6", lambda array: array[:1] > 0, "not yet. Return a tensor or an array of shape [2]; yours is a tensor or an array of shape [1]."),
+        ("97.8", lambda x: torch.outer(x, x) + torch.tensor([[0, 0], [1, 0]]), "not yet. For x = [1.0, 2.0] it gives 3 at [1, 0]; it should be 2."),
     ],
 )  # fmt: skip
 def test_verdict(number, answer, expected):
