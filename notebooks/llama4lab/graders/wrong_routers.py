@@ -195,6 +195,10 @@ EXERCISES[4] = Exercise(
     run=verdict_of,
     returns="one of the six names",
     mistakes={
+        "It takes the right router for a scaled output: small weights make the turn small, and only rounding is zero.": Sign(
+            lambda result, right, _: (result, right) == ("scaled output", "Llama 4"),
+            confused("Llama 4", "scaled output"),
+        ),
         f"It calls the box more than {MOST_CALLS} times; silence only the expert that won, not one after the other.": (
             calls_too_often
         ),
