@@ -113,6 +113,10 @@ def any_global(subject, value, question, layer_types, chunk):
     return "full_attention" in layer_types
 
 
+def in_one_room(subject, value, question, layer_types, chunk):
+    return subject // chunk == value // chunk and can_answer(subject, value, question, layer_types, chunk)
+
+
 PROXY, SCOUT = ["chunked_attention"] * 3 + ["full_attention"], (["chunked_attention"] * 3 + ["full_attention"]) * 2
 EXERCISES[3] = Exercise(
     right=can_answer,
@@ -131,6 +135,7 @@ EXERCISES[3] = Exercise(
     mistakes={
         "Packing and reading take two layers: what a layer gathers, only a later one can read.": in_the_same_layer,
         "It is enough if some later layer reads: compare the first that packs with the last that reads.": reads_first,
+        "A wall through the fact does not always lose it: an early global layer can pack, a later one read.": in_one_room,
         "A global layer is not enough: where a wall cuts the fact, it must be packed before it is read.": any_global,
     },
     otherwise="Which layers let `value` see `subject`, and which let `question` see `value`?",

@@ -44,6 +44,9 @@ EXERCISES[1] = Exercise(
         "The logit is √head_dim; its weight before normalizing is exp of that.": (
             lambda d, w: math.floor(exact_keys(d, w, logit=lambda d: math.log(math.sqrt(d))))
         ),
+        "The other keys are at right angles, so their logits are 0, not −√head_dim.": (
+            lambda d, w: math.floor(exact_keys(d, w, logit=lambda d: 2 * math.sqrt(d)))
+        ),
         "This is right for a head_dim of 128 alone; it ignores `head_dim`.": lambda d, w: most_keys(128, w),
     },
 )
@@ -269,6 +272,9 @@ EXERCISES[4] = Exercise(
         ),
         "The last chunk may be cut off by the end of the text; measure a whole one, between two walls.": (
             lambda sees, length: kind_of(sees, length, whole=False)
+        ),
+        "Two things are missing: a last token that sees only itself is in no window, and the last chunk may be cut off.": (
+            lambda sees, length: kind_of(sees, length, told_apart=False, whole=False)
         ),
         "A window counts the query itself too.": with_size(lambda size: size - 1),
         "Every boundary is a window to it; ask the query one before whether the boundary moves along.": always(
