@@ -199,10 +199,17 @@ COPIES = Exercise(
             is_missing_an_expert,
             lambda load, devices, places: np.argsort(-load)[np.zeros((devices, places), dtype=int)],
         ),
-        "The straggler factor is larger than that of handing out the spare places one by one.": Sign(
-            lambda result, right, _: True,
+        "The copies are handed out well, but not placed well; place them by their loads, as in exercise 06.4.": Sign(
+            lambda result, right, _: sorted(np.ravel(result)) == sorted(np.ravel(right)),
             lambda load, devices, places: np.sort(
                 np.arange(len(load)).repeat(even_copies(load, devices, places))
+            ).reshape(devices, places),
+        ),
+        "The straggler factor is larger than that of handing out the spare places one by one, each to the expert with "
+        "the largest load for each copy so far.": Sign(
+            lambda result, right, _: True,
+            lambda load, devices, places: np.sort(
+                np.concatenate([np.arange(len(load)), np.full(devices * places - len(load), load.argmax())])
             ).reshape(devices, places),
         ),
     },
