@@ -107,7 +107,7 @@ def losses(excess: Mapping[str, Sequence[float]]) -> None:
     for row, values in enumerate(excess.values()):
         ax.plot(values, row + jitter(len(values)), "o", markersize=5, alpha=0.6, color=LOUD)
         ax.plot([np.mean(values)] * 2, [row - 0.32, row + 0.32], "-", color="black", linewidth=2)
-    moment(ax, 0, "right block")
+    moment(ax, 0, "right block", at=0.88)
     name_rows(ax, list(excess), "block")
     ax.set_xlabel("extra loss against the right block, nats a token")
     ax.set_title("What a wrong block costs, text by text, and on average")
