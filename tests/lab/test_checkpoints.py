@@ -98,7 +98,7 @@ def test_readme_and_map_name_the_notebooks_that_follow_the_variable():
     )
     named = f"{', '.join(followers[:-1])} and {followers[-1]}"
     assert f"notebooks {named} load" in (NOTEBOOKS.parent / "README.md").read_text(encoding="utf-8")
-    assert f"`LLAMA4_CHECKPOINT` changes the model of {named};" in notebooks["00"]
+    assert f"00 (from section 3 on), {named.removeprefix('00, ')} ask Scout itself" in notebooks["00"]
 
 
 def test_options_reach_the_model(checkpoint):
