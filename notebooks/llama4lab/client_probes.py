@@ -155,3 +155,19 @@ def probe(client: openai.OpenAI, model: str) -> dict[str, str]:
         except openai.APIConnectionError:
             told[name] = "no answer"
     return told
+
+
+AS_ASKED = {"same text", "own answers", "3 of 3", "'Hello! How '", "stop", "top 3", "refused", "'red.'"}
+
+
+def verdict(name: str, answer: str) -> str:
+    """What became of the request of a probe: as asked, an error, or something else that the client is not told of."""
+    is_error = answer.startswith("error") or answer == "no answer"
+    if (
+        answer in AS_ASKED
+        or '"city"' in answer
+        or answer.startswith("call")
+        or (name == "another model's name" and is_error)
+    ):
+        return "as asked"
+    return "an error" if is_error else "something else, silently"

@@ -13,6 +13,7 @@ import torch
 from torch.testing import assert_close
 
 from llama4lab.checkpoints import MODELS
+from llama4lab.client_probes import verdict
 from llama4lab.launch import LaunchError, serve, serve_llama_cpp
 from llama4lab.parameters import build_on_meta
 from llama4lab.store import read_notebook
@@ -139,6 +140,24 @@ def test_another_temperature_shows_from_the_first_step_on(notebook):
     gaps = notebook["largest_gap_by_place"](*(notebook["next_logprobs"](m, ids) for m in (model, untuned)), ids)
     step = model.config.text_config.floor_scale
     assert gaps[: step - 1].max() < 1e-5 and gaps[step - 1 :].max() > 1e-3
+
+
+@pytest.mark.parametrize(
+    ("name", "answer", "expected"),
+    [
+        ("n=3 gives", "1 of 3", "something else, silently"),
+        ("n=3 gives", "3 of 3", "as asked"),
+        ("stop='can' leaves", "error 500", "an error"),
+        ("a picture's color", "no answer", "an error"),
+        ("another model's name", "error 404", "as asked"),
+        ("another model's name", "answers all the same", "something else, silently"),
+        ("a forced JSON answer", "'Oslo.'", "something else, silently"),
+        ("a forced JSON answer", """'{"city" : "Lima"}'""", "as asked"),
+        ("a tool call comes", "as text", "something else, silently"),
+    ],
+)
+def test_an_error_is_honest_and_another_answer_is_not(name, answer, expected):
+    assert verdict(name, answer) == expected
 
 
 # ---- what is stored ----

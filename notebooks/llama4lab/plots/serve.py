@@ -1,6 +1,6 @@
 """Pictures of 17: traffic between devices, engines against transformers, callers, the memory of a GPU."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -148,4 +148,60 @@ def memory_of_a_gpu(bars: Mapping[str, tuple[float, float, float]]) -> None:
         fig,
         "Bars of the memory of one GPU for six set-ups: weights, and what is left below 90 % of the GPU for keys and "
         "values. Maverick in bfloat16 exceeds 80 GB by itself.",
+    )
+
+
+def probe_grid(told: Mapping[str, Mapping[str, str]], verdict: Callable[[str, str], str]) -> None:
+    """What each engine did with each request, as a grid: as asked, an error, or something else without a word."""
+    fig, ax = plt.subplots(figsize=(6, 3.9))
+    colors = {"as asked": "#cfe8f5", "an error": "#e2e2e2", "something else, silently": "#f6b26b"}
+    names = list(next(iter(told.values())))
+    marks = {engine: [verdict(name, answers[name]) for name in names] for engine, answers in told.items()}
+    for column, (engine, answers) in enumerate(told.items()):
+        for row, name in enumerate(names):
+            box = {"facecolor": colors[marks[engine][row]], "edgecolor": "white", "linewidth": 2}
+            ax.add_patch(plt.Rectangle((column - 0.5, row - 0.5), 1, 1, **box))
+            weight = "bold" if marks[engine][row] == "something else, silently" else "normal"
+            ax.text(column, row, answers[name], ha="center", va="center", fontsize=8, weight=weight)
+    for column, (word, color) in enumerate(colors.items()):
+        ax.text(
+            column, len(names) + 0.1, word, ha="center", va="center", fontsize=8, bbox={"facecolor": color, "lw": 0}
+        )
+    ax.set(xlim=(-0.5, len(told) - 0.5), ylim=(len(names) + 0.7, -0.5), xlabel=" ", ylabel="what was asked")
+    ax.set_xticks(range(len(told)), list(told))
+    ax.set_yticks(range(len(names)), names)
+    ax.xaxis.tick_top()
+    ax.tick_params(length=0)
+    ax.grid(False)
+    for side in ax.spines.values():
+        side.set_visible(False)
+    silent = sum(column.count("something else, silently") for column in marks.values())
+    ax.set_title(f"{silent} of {len(told) * len(names)} requests get something else, without a word")
+    show(
+        fig,
+        "A grid of eleven requests by three engines, each cell with what came back: most as asked, some an error, and "
+        "some something else without a word.",
+        {
+            engine: [f"{answers[name]} ({mark})" for name, mark in zip(names, marks[engine], strict=True)]
+            for engine, answers in told.items()
+        },
+    )
+
+
+def energy(callers: Sequence[int], joules: Sequence[float]) -> None:
+    """Joules of a token by the number of callers who share a pass."""
+    fig, ax = plt.subplots(figsize=(6, 2.6))
+    ax.plot(callers, joules, marker="o", linestyle="-", color=HERO, linewidth=2.4)
+    for place in (0, list(callers).index(8), len(callers) - 1):
+        words = f"{joules[place]:.2f} J: {round(3.6e6 / joules[place], -4):,.0f} tokens for 1 kWh"
+        side, up = ("right", 26) if place == len(callers) - 1 else ("left", 8)
+        ax.annotate(words, (callers[place], joules[place]), (0, up), textcoords="offset points", fontsize=8, ha=side)
+    ax.set(xscale="log", xlabel="callers", ylabel="joules a token", ylim=(0, 1.2 * max(joules)))
+    plain_ticks(ax, "x", (1, 4, 16, 64, 256))
+    ax.set_title("The same token costs a fiftieth in company of 256")
+    show(
+        fig,
+        "Joules of a token at Scout's size by number of callers: a steep fall from one caller to a few dozen, then little "
+        "is left to save.",
+        {"joules": [f"{value:.2f}" for value in joules], "at callers": [str(number) for number in callers]},
     )
