@@ -86,7 +86,7 @@ EXERCISES[2] = Exercise(
             lambda lengths, size: padding_share(lengths, size, of_batch=lambda batch: size)
         ),
     },
-    otherwise="For lengths 10, 2, 8, 4 in batches of 2, 4 of 28 columns are padding.",
+    otherwise="For lengths 10, 2, 8, 4 in batches of 2, 4 of 28 positions are padding.",
 )
 
 # ---- 3: the tool message, or None where the text holds no call ----
