@@ -50,6 +50,7 @@ class Arm:
     frozen: str = ""  # parameters whose names hold it are not trained
     only: str = ""  # only parameters whose names hold it are trained
     balance: float = 0.0  # weight of the balance loss
+    stops: bool = True  # whether stop tokens have a label
     old: str = ""  # a quarter of each batch: "the same facts", asked as before, or "all chat"
     seeds: tuple[int, ...] = field(default=(0, 1, 2))
 
@@ -71,6 +72,7 @@ ARMS |= {
     "all weights, old question": Arm(rate=FULL, old="the same facts"),
     "all weights, old chat": Arm(rate=FULL, old="all chat"),
     "LoRA, attention, old chat": Arm(LORAS["attention"], old="all chat"),
+    "LoRA, attention, no stop token": Arm(LORAS["attention"], stops=False),
 }
 for factor in (0.3, 3.0):
     ARMS[f"all weights, rate x {factor:g}"] = Arm(rate=FULL * factor, seeds=(0,))
@@ -143,12 +145,12 @@ class Lab:
             "dead": (load < 0.1 / 16).sum(dim=1).tolist(),
         }
 
-    def batch(self, rng: random.Random, old: str, chat) -> tuple[torch.Tensor, torch.Tensor]:
+    def batch(self, rng: random.Random, arm: Arm, chat) -> tuple[torch.Tensor, torch.Tensor]:
         """Token ids and labels `[rows, seq]`; only the assistant's words and stop tokens have a label."""
-        rows = [self.encode(lesson(rng, False)) for _ in range(ROWS - ROWS // 4 if old else ROWS)]
-        if old == "all chat":
+        rows = [self.encode(lesson(rng, False)) for _ in range(ROWS - ROWS // 4 if arm.old else ROWS)]
+        if arm.old == "all chat":
             rows += [lb.encode_chat(next(chat), self.tokenizer) for _ in range(ROWS // 4)]
-        elif old:
+        elif arm.old:
             rows += [self.encode(known(rng, False)) for _ in range(ROWS // 4)]
         longest = max(len(ids) for ids, _ in rows)
         ids = torch.full((len(rows), longest), self.tokenizer.pad_token_id)
@@ -156,6 +158,8 @@ class Lab:
         for row, (tokens, weights) in enumerate(rows):
             tokens = torch.from_numpy(tokens.astype(np.int64))
             learned = torch.from_numpy(weights.astype(np.float32)) == lb.ANSWER_WEIGHT
+            if not arm.stops:
+                learned &= tokens != self.tokenizer.convert_tokens_to_ids("<|eot|>")
             ids[row, : len(tokens)] = tokens
             labels[row, : len(tokens)] = torch.where(learned, tokens, -100)
         return ids, labels
@@ -198,7 +202,7 @@ def run(lab: Lab, arm: Arm, seed: int) -> dict:
         if step == STEPS:
             break
         model.train()
-        ids, labels = lab.batch(rng, arm.old, chat)
+        ids, labels = lab.batch(rng, arm, chat)
         with sorted_dispatch(model):
             output = model(input_ids=ids, labels=labels, use_cache=False, output_router_logits=bool(arm.balance))
         loss = output.loss + (arm.balance * balance_loss(output.router_logits) if arm.balance else 0)
