@@ -173,8 +173,9 @@ def two_trainers(ours: Sequence[float], theirs: Sequence[float]) -> None:
     ax.set(xlabel="step", ylabel="loss, nats a token", xlim=(0, len(ours) - 1), ylim=(0, None))
     ax.set_title("Two loops, one curve")
     label_ends(ax, [("trl (wide line)", theirs[-1], LOUD), ("by hand", ours[-1], HERO)])
+    gap = max(abs(one - other) for one, other in zip(ours, theirs, strict=True))
     show(
         fig,
         "The loss of 12 steps by the hand-written loop and by trl: the two curves cover each other.",
-        {name: [f"{loss:.1f}" for loss in losses] for name, losses in (("by hand", ours), ("trl", theirs))},
+        {"largest gap": "below 0.01" if gap < 0.01 else "0.01 or more"},
     )
