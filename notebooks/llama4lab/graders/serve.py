@@ -71,6 +71,11 @@ def last_reason(chunks):
     return collect(chunks)[0], next((chunk.choices[0].finish_reason for chunk in chunks[::-1] if chunk.choices), None)
 
 
+def starts_with_stop(chunks):
+    text, reason = collect(chunks)
+    return text, reason or "stop"
+
+
 def contents(chunks):
     return [choice.delta.content for chunk in chunks for choice in chunk.choices]
 
@@ -95,6 +100,7 @@ EXERCISES[2] = Exercise(
         Case(([],), "There is no chunk at all."),
     ],
     mistakes={
+        "A stream that breaks off has no reason: begin with None, not with 'stop'.": starts_with_stop,
         "Content may be None, which cannot be added to a text.": lambda chunks: ("".join(contents(chunks)), "stop"),
         "A content of None became the word None in the text.": (
             lambda chunks: ("".join(map(str, contents(chunks))), "stop")
@@ -149,8 +155,12 @@ EXERCISES[3] = Exercise(
     cases=[(129, 512), (1, 300), (513, 512), (512, 512), (8193, 1_000_000), (2, 2)],
     mistakes={
         "That is the longest length that is right; return the next one.": Sign(
-            lambda result, right, case: result[0] == right[0] - 1,
+            lambda result, right, case: result[0] == right[0] - 1 and right[0] <= case[1],
             lambda is_right, most: first_wrong(is_right, most) - 1,
+        ),
+        "Where every length is right, return most + 1: begin with most + 1 as the wrong one.": Sign(
+            lambda result, right, case: right[0] == case[1] + 1 and result[0] == case[1],
+            lambda is_right, most: min(first_wrong(is_right, most), most),
         ),
         "That is one too many; the length before it is wrong already.": Sign(
             lambda result, right, case: result[0] == right[0] + 1,
