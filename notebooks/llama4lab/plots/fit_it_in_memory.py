@@ -19,7 +19,9 @@ def loadings(gigabytes: Mapping[str, float], card: float) -> None:
     fig, ax = plt.subplots(figsize=(6, 2.3))
     ax.barh(list(gigabytes), list(gigabytes.values()), color=[QUIET, LOUD, HERO, HERO])
     for place, value in enumerate(gigabytes.values()):
-        ax.text(value + 2, place, f"{value:.0f} GB", fontsize=8, va="center")
+        inside = value < card
+        words = {"ha": "right", "color": "white"} if inside else {"ha": "left"}
+        ax.text(value + (-3 if inside else 2), place, f"{value:.0f} GB", fontsize=8, va="center", **words)
     ax.axvline(card, color="black", linewidth=1)
     ax.text(card + 2, 3.62, f"one card, {card:g} GB", fontsize=8, va="bottom")
     ax.set(xlabel="Scout's weights, GB", ylabel="", xlim=(0, 250), ylim=(4.1, -0.6))
@@ -65,8 +67,10 @@ def error_against_bytes(results: Mapping, floors: Mapping, whole: Mapping[str, f
                 ax.plot(x, y, marker=MARKS[bits], color=COLORS[name], markersize=6, zorder=4)
                 if name in ("experts", "usual part"):
                     ax.annotate(f"{bits}", (x, y), (5, 3), textcoords="offset points", fontsize=8, color=COLORS[name])
-            at = 0 if name == "usual part" else -1
-            side = {"usual part": (-8, -4, "right"), "experts": (8, -14, "left")}.get(name, (-4, 7, "right"))
+            at = 0 if name in ("usual part", "experts") else -1
+            side = {"usual part": (-8, -4, "right"), "experts": (-8, -14, "right"), "both": (8, 2, "left")}.get(
+                name, (-4, 7, "right")
+            )
             words = {"usual part": "what the usual\nloading reaches", "experts": "experts only"}.get(name, name)
             ax.annotate(
                 words,
@@ -79,11 +83,11 @@ def error_against_bytes(results: Mapping, floors: Mapping, whole: Mapping[str, f
             )
         ax.axhline(floors[model]["kl"], color=GRAY, linewidth=1, linestyle=":")
         ax.text(1, floors[model]["kl"] * 1.15, "floor: bfloat16 arithmetic", fontsize=8, color=GRAY)
-        ax.set(yscale="log", ylim=(1e-5, 3), xlim=(0, 105), ylabel="KL, nats a token")
+        ax.set(yscale="log", ylim=(1e-5, 6), xlim=(0, 105), ylabel="KL, nats a token")
         plain_ticks(ax, "y", (1e-5, 1e-4, 1e-3, 1e-2, 0.1, 1), ("10⁻⁵", "10⁻⁴", "0.001", "0.01", "0.1", "1"))
         ax.set_title(f"{model}: numbers at the points are bits" if ax is axes[0] else model, fontsize=9)
     axes[1].set_xlabel("size of the model, % of bfloat16")
-    fig.suptitle("Shrinking the experts saves the most and costs the least")
+    fig.suptitle("Begin with the experts, never with the usual part alone")
     values = {
         f"{model}, {name}, at {', '.join(map(str, runs))} bits": [
             f"{run['kl']:.2g} at {100 * run['mb'] / whole[model]:.0f} %" for run in runs.values()
@@ -102,10 +106,10 @@ def cuts(kinds: Mapping[float, tuple[tuple, float]]) -> None:
         points = sorted((bits, way, kl) for bits, (way, kl) in kinds.items() if way[2] == zero_point)
         ax.plot([p[0] for p in points], [p[2] for p in points], "o-", color=color)
         for bits, way, kl in points:
-            away = (6, -11) if zero_point and way[:2] != (2, 16) else (6, 4)
-            ax.annotate(
-                f"{way[0]} bits, {way[1]}", (bits, kl), away, textcoords="offset points", fontsize=7.5, color=color
+            named = {(4, 64): "groups of 64", (2, 16): "groups of 16"}.get(
+                way[:2], "" if zero_point else f"{way[0]} bits"
             )
+            ax.annotate(named, (bits, kl), (6, 4), textcoords="offset points", fontsize=8, color=color)
         bits, _, kl = points[0]
         words = "with a zero point" if zero_point else "symmetric"
         ax.annotate(words, (bits, kl), (-6, -3), textcoords="offset points", fontsize=8, ha="right", color=color)
@@ -117,7 +121,7 @@ def cuts(kinds: Mapping[float, tuple[tuple, float]]) -> None:
         ylabel="KL, nats a token",
     )
     plain_ticks(ax, "y", (0.01, 0.1, 1))
-    ax.set_title("At 2 bits a zero point is worth nearly a whole bit")
+    ax.set_title("At 2 bits a zero point is worth half a bit, at 4 nothing")
     values = {f"{way[0]} bits, {way[1]} a group{', zero point' * way[2]}": f"{kl:.2g}" for way, kl in kinds.values()}
     show(fig, "KL by bits a weight: the fewer the bits, the more a zero point gains.", values)
 
@@ -179,7 +183,7 @@ def moved(shares: Mapping[tuple[str, int], Sequence[float]]) -> None:
             xticks=range(4),
             title=f"rounded {'router' if part == 'routers' else 'experts'}",
         )
-    axes[0].set(ylabel="tokens sent elsewhere, %", ylim=(0, None))
+    axes[0].set(ylabel="tokens sent elsewhere, %", ylim=(-2, None))
     values = {f"{part} at {bits} bits": [f"{share:.0f} %" for share in row] for (part, bits), row in shares.items()}
     alt = "Share of tokens that go to another expert by layer, with a rounded router and with rounded experts."
     show(fig, alt, values)
@@ -202,9 +206,7 @@ def calibration(runs: Sequence[Mapping], plain: Mapping[str, float]) -> None:
         ax.set_xlim(sizes[0] / 1.3, sizes[-1] * 1.3)
         plain_ticks(ax, "x", sizes[::2], [f"{round(size / 1000)}k" for size in sizes[::2]])
         plain_ticks(ax, "y", *(((0.1, 0.15, 0.2, 0.3),) if bits == 2 else ((0.006, 0.008, 0.01, 0.012),)))
-        ax.axhline(plain[str(bits)], color="black", linewidth=1.2, linestyle=":")
-        ax.text(sizes[-1] * 1.2, plain[str(bits)], "plain rounding", fontsize=8, va="bottom", ha="right")
-        label_ends(ax, ends)
+        label_ends(ax, ends, {"plain\nrounding": plain[str(bits)]})
     fig.supylabel("KL, nats a token")
     fig.suptitle("Too few tokens and little damping make GPTQ worse than no data")
     show(
@@ -220,9 +222,9 @@ def worth(experts: Sequence[Mapping]) -> None:
         points = [(100 * e["load"], e["kl"]) for e in experts if e["layer"] == layer]
         ax.plot(*zip(*points, strict=True), mark, color=PALETTE[layer], markersize=5, label=f"layer {layer}")
     ax.axvline(100 / 16, color=GRAY, linewidth=1, linestyle=":")
-    ax.text(100 / 16, ax.get_ylim()[1], " even load", fontsize=8, color=GRAY, va="top")
+    ax.text(100 / 16, 0.0115, "even load ", fontsize=8, color=GRAY, ha="right")
     ax.set(xlabel="tokens that the expert serves, %", ylabel="KL, nats a token", ylim=(0, None))
-    ax.legend(fontsize=8, loc="lower right")
+    ax.legend(fontsize=8, loc="upper right")
     ax.set_title("What an expert costs depends on its load, and on more")
     show(fig, "Each of 64 experts as a point: the error of rounding it alone against its load.")
 
@@ -234,6 +236,7 @@ def eight_bits(errors: Mapping[str, float]) -> None:
     for place, value in enumerate(errors.values()):
         ax.text(value, place, f" {value:.2g}", fontsize=8, va="center")
     ax.set(xlabel="KL, nats a token", xlim=(0, 1.14 * max(errors.values())), ylim=(len(errors) - 0.4, -0.6))
+    ax.set_xticks((0, 0.001, 0.002, 0.003))
     ax.grid(axis="y")
     ax.set_title("What eight bits cost, and what bfloat16 arithmetic costs")
     alt = "Bars of the error of three ways to use eight bits for experts, beside the floor of bfloat16 arithmetic."
@@ -276,7 +279,7 @@ def ceilings(speeds: Mapping[str, Mapping[str, float]]) -> None:
         for place, value in zip(places, values.values(), strict=True):
             ax.text(value + 0.5, place, f"{value:.1f}  {name}", fontsize=8, va="center")
     ax.set_yticks(range(len(values)), list(values))
-    ax.set(xlabel="tokens a second at most", ylabel="experts are in", ylim=(len(values) - 0.4, -0.6), xlim=(0, 65))
+    ax.set(xlabel="tokens a second at most", ylabel="experts are in", ylim=(len(values) - 0.4, -0.6), xlim=(0, 70))
     ax.grid(axis="y")
     ax.set_title("The larger model is the faster one")
     show(
@@ -302,15 +305,9 @@ def hit_rates(rates: Mapping[str, Mapping[float, Sequence[float]]]) -> None:
             )
         ax.set(xlabel="experts in memory, %", title=name, ylim=(0, 1), xlim=(0, 80))
         plain_ticks(ax, "x", (25, 50, 75))
-    middle = list(rates["scout-proxy"].values())[2]
-    for place, words, color, away in (
-        (0, "even, random", GRAY, (4, -10)),
-        (1, "least recently used", HERO, (6, -8)),
-        (2, "knows the future", GREEN, (-2, 12)),
-    ):
-        axes[0].annotate(
-            words, (100 * middle[0], middle[place]), away, textcoords="offset points", fontsize=8, color=color
-        )
+    last = list(rates["maverick-proxy"].values())[-1]
+    words = ("even, random", "least recently\nused", "knows the\nfuture")
+    label_ends(axes[1], list(zip(words, last, (GRAY, HERO, GREEN), strict=True)))
     axes[0].set_ylabel("hit rate")
     values = {
         f"{name}, {share:.0%} in memory": [f"{value:.2f}" for value in row]
