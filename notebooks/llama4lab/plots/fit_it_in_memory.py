@@ -234,9 +234,9 @@ def eight_bits(errors: Mapping[str, float]) -> None:
     fig, ax = plt.subplots(figsize=(6, 2.3))
     ax.barh(list(errors), list(errors.values()), color=[HERO, HERO, LOUD, QUIET])
     for place, value in enumerate(errors.values()):
-        ax.text(value, place, f" {value:.2g}", fontsize=8, va="center")
-    ax.set(xlabel="KL, nats a token", xlim=(0, 1.14 * max(errors.values())), ylim=(len(errors) - 0.4, -0.6))
-    ax.set_xticks((0, 0.001, 0.002, 0.003))
+        ax.text(value, place, f" {value:.6f}", fontsize=8, va="center")
+    ax.set(xlabel="KL of the median token, nats", xlim=(0, 1.14 * max(errors.values())), ylim=(len(errors) - 0.4, -0.6))
+    ax.set_xticks((0, 5e-5, 1e-4), ("0", "0.00005", "0.0001"))
     ax.grid(axis="y")
     ax.set_title("What eight bits cost, and what bfloat16 arithmetic costs")
     alt = "Bars of the error of three ways to use eight bits for experts, beside the floor of bfloat16 arithmetic."
