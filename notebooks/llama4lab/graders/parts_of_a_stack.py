@@ -91,6 +91,7 @@ def forward(ids, w, config, pieces=None, **twin):
         placed = torch.zeros_like(x).masked_scatter(here[:, None], pieces)
         x = placed + x if twin.get("added") else torch.where(here[:, None], placed, x)
         x = torch.cat([pieces, x[~here]]) if twin.get("in_front") else x
+        x = torch.cat([pieces, w["model.embed_tokens.weight"][ids[len(pieces) :]]]) if twin.get("over") else x
     order = range(config.num_hidden_layers)
     for n in reversed(order) if twin.get("backward") else order:
         x = layer(x, w.under(f"model.layers.{0 if twin.get('first') else n}."), config, 0 if twin.get("alike") else n)
@@ -136,7 +137,10 @@ FORWARD = Exercise(
         "The pieces of a picture are missing: they replace the embeddings of the tokens image_token_index.": wrong_model(
             blind=True
         ),
-        "The pieces go where the tokens image_token_index are, not in front of the text.": wrong_model(in_front=True),
+        "The pieces go where the tokens image_token_index are, not in front of the text.": [
+            wrong_model(in_front=True),
+            wrong_model(over=True),
+        ],
         "Embeddings go in as they are: Llama 4 does not multiply them by the root of D.": wrong_model(times=8**0.5),
     },
 )
@@ -210,6 +214,9 @@ GENERATE = Exercise(
         ],
         "It ends after `most` tokens at the latest.": lambda logits_of, ids, stop, most: generate(
             logits_of, ids, stop, most + 50
+        ),
+        "No stop token ends it. A tensor is in no set: ask whether `stop` has the number, int(token).": (
+            lambda logits_of, ids, stop, most: generate(logits_of, ids, set(), most)
         ),
         "Every token of `stop` ends it; yours knows one.": lambda logits_of, ids, stop, most: generate(
             logits_of, ids, {max(stop)}, most

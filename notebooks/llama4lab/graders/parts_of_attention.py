@@ -79,20 +79,23 @@ TEMPERATURE = Exercise(
         "Round (p + 1) / floor down first: the temperature rises in steps.": lambda at, scale, floor: (
             1 + scale * ((at + 1) / floor).log1p()
         ),
-        "The 1 in front is missing: the first tokens are multiplied by 1, not by 0.": lambda at, scale, floor: (
-            scale * torch.floor((at + 1) / floor).log1p()
-        ),
-        "Take the logarithm of 1 + the steps; of 0 steps there is none.": lambda at, scale, floor: (
-            1 + scale * torch.floor((at + 1) / floor).log()
-        ),
+        "The 1 in front is missing: the first tokens are multiplied by 1, not by 0.": [
+            lambda at, scale, floor: scale * torch.floor((at + 1) / floor).log1p(),
+            lambda at, scale, floor: (1 + scale) * torch.floor((at + 1) / floor).log1p(),
+        ],
+        "Take the logarithm of 1 + the steps; of 0 steps there is none.": [
+            lambda at, scale, floor: 1 + scale * torch.floor((at + 1) / floor).log(),
+            lambda at, scale, floor: 1 + scale * torch.floor((at + 1) / floor).clamp(min=1).log(),
+        ],
         "It is the natural logarithm.": [
             lambda at, scale, floor: 1 + scale * (1 + torch.floor((at + 1) / floor)).log2(),
             lambda at, scale, floor: 1 + scale * (1 + torch.floor((at + 1) / floor)).log10(),
         ],
         "It rises with position; yours falls.": lambda at, scale, floor: 1 / temperature(at, scale, floor),
-        "A step is complete with every floor-th token: round (p + 1) / floor down, not up.": lambda at, scale, floor: (
-            1 + scale * torch.ceil((at + 1) / floor).log1p()
-        ),
+        "A step is complete with every floor-th token: round (p + 1) / floor down.": [
+            lambda at, scale, floor: 1 + scale * torch.ceil((at + 1) / floor).log1p(),
+            lambda at, scale, floor: 1 + scale * torch.round((at + 1) / floor).log1p(),
+        ],
         "scale multiplies the logarithm, from outside.": [
             lambda at, scale, floor: (scale * torch.floor((at + 1) / floor)).log1p(),
             lambda at, scale, floor: 1 + (scale * torch.floor((at + 1) / floor)).log1p(),
@@ -158,14 +161,14 @@ def attention(
     config,
     layer,
     rotates=None,
-    values=False,
+    values="",
     sharp=None,
     all_heads=False,
     walls=None,
     tuned="q",
     switches=False,
     out=True,
-    mixed=False,
+    mixed="",
 ):
     """The attention of one layer, [T, D] -> [T, D]; what is asked for beyond that are wrong twins."""
     rotates = config.rotates[layer] if rotates is None else rotates
@@ -173,18 +176,28 @@ def attention(
         linear(x, w[f"self_attn.{name}_proj.weight"]).unflatten(-1, (-1, config.head_dim)).transpose(0, 1)
         for name in "qkv"
     )
-    if mixed:
+    if mixed == "tokens":
         q, k, v = (y.transpose(0, 1).reshape(len(y), -1, config.head_dim) for y in (q, k, v))
+    if mixed == "woven":
+        q, k, v = (
+            y.transpose(0, 1).reshape(len(x), config.head_dim, -1).permute(2, 0, 1).contiguous() for y in (q, k, v)
+        )
     if rotates:
         angle = torch.arange(len(x))[:, None] * llama4.frequencies(config)
-        q, k, v = rotate(q, angle), rotate(k, angle), rotate(v, angle) if values else v
+        q, k, v = rotate(q, angle), rotate(k, angle), rotate(v, angle) if values == "turned" else v
     if (rotates if sharp is None else sharp) and (config.use_qk_norm or switches):
         over = (0, 2) if all_heads else 2
-        q, k = (y * (y.square().mean(over, keepdim=True) + config.rms_norm_eps).rsqrt() for y in (q, k))
-    if tuned == "all" or (not rotates and tuned and (config.attn_temperature_tuning or switches)):
+        q, k, normed = (y * (y.square().mean(over, keepdim=True) + config.rms_norm_eps).rsqrt() for y in (q, k, v))
+        v = normed if values == "normed" else v
+    if tuned == "all" or (
+        not (config.rotates[layer] if tuned == "fourth" else rotates)
+        and tuned
+        and (config.attn_temperature_tuning or switches)
+    ):
         heat = temperature(torch.arange(len(x)), config.attn_scale, config.floor_scale)[:, None]
         q, k = q * heat, k * heat if tuned == "qk" else k
-    y = attend(q, k, v, sees(len(x), walls or config.chunks[layer])).transpose(0, 1).flatten(1)
+    y = attend(q, k, v, sees(len(x), walls or config.chunks[layer]))
+    y = y.reshape(len(x), -1) if mixed == "result" else y.transpose(0, 1).flatten(1)
     return linear(y, w["self_attn.o_proj.weight"]) if out else y[:, : x.shape[1]]
 
 
@@ -204,11 +217,11 @@ ATTENTION = Exercise(
     cases=[
         Case(
             (normal(9, 8, seed=17), layer_weights(1), config(), 0),
-            "Rotate queries and keys, norm them, look back to the wall, mix with o_proj.",
+            "Rotate queries and keys, norm both, look back to the wall, mix with o_proj; the sum with x comes later.",
         ),
         Case(
             (normal(7, 8, seed=18), layer_weights(2), config(), 3),
-            "A layer that does not rotate: no norm, a temperature.",
+            "A layer that does not rotate: no angles, no norm, a temperature. The first token is at position 0.",
         ),
         Case((normal(6, 8, seed=19), layer_weights(3), config(chunks=[3] * 4), 1), "Walls after every third token."),
         Case(
@@ -228,11 +241,20 @@ ATTENTION = Exercise(
         ),
         "QK-norm is for each head by itself, over d numbers; yours takes all heads together.": changed(all_heads=True),
         "There are two switches: config.use_qk_norm, and config.attn_temperature_tuning.": changed(switches=True),
-        "Only the layers with config.rotates turn; the fourth knows no positions.": changed(rotates=True),
+        "Only the layers with config.rotates turn; the fourth knows no positions.": [
+            changed(rotates=True),
+            changed(rotates=True, tuned="fourth"),
+            lambda x, w, config, layer: attention(
+                x, w, config, layer, rotates=True, sharp=bool(config.rotates[layer]), tuned="fourth"
+            ),
+        ],
         "Nothing turns: in the layers with config.rotates queries and keys are rotated.": changed(
             rotates=False, sharp=None
         ),
-        "Queries and keys turn; values stay as they are.": changed(values=True),
+        "Queries and keys are turned and normed; values stay as they are.": [
+            changed(values="turned"),
+            changed(values="normed"),
+        ],
         "The temperature is for the layers that do not rotate.": changed(tuned="all"),
         "The temperature is missing: where a layer does not rotate, it multiplies the queries.": changed(tuned=""),
         "The temperature multiplies the queries alone, not the keys.": changed(tuned="qk"),
@@ -241,8 +263,10 @@ ATTENTION = Exercise(
             attention(x, w, config, layer, walls=config.chunks[0])
         ),
         "The last map is missing: o_proj mixes what the heads bring.": changed(out=False),
-        "Heads and tokens are mixed up: [T, H * d] becomes [T, H, d], and then the first two change places.": changed(
-            mixed=True
-        ),
+        "Heads and tokens are mixed up: [T, H * d] becomes [T, H, d], the first two change places, and after `attend` back.": [
+            changed(mixed="tokens"),
+            changed(mixed="woven"),
+            changed(mixed="result"),
+        ],
     },
 )

@@ -60,7 +60,7 @@ ROUTE = Exercise(
 # ---- each token through its own expert ----
 
 
-def experts(x, expert, score, gate_up, down, gate=silu, swapped=False, woven=False, on="input", back=True):
+def experts(x, expert, score, gate_up, down, gate=silu, up=None, swapped=False, woven=False, on="input", back=True):
     """The routed part of the block, [T, D] -> [T, D]; what is asked for beyond that are wrong twins."""
     out = torch.empty_like(x)
     order = expert.sort(stable=True).indices
@@ -68,7 +68,7 @@ def experts(x, expert, score, gate_up, down, gate=silu, swapped=False, woven=Fal
         hidden = (x[token] * (score[token] if "input" in on else 1)) @ gate_up[chosen]
         first, second = (hidden[::2], hidden[1::2]) if woven else hidden.chunk(2)
         first, second = (second, first) if swapped else (first, second)
-        y = (gate(first) * second) @ down[chosen]
+        y = (gate(first) * (up(second) if up else second)) @ down[chosen]
         out[token if back else n] = y * (score[token] if "output" in on else 1)
     return out
 
@@ -91,7 +91,9 @@ def tokens_and_experts(tokens, hidden, width, count, seed, busy=None):
 EXPERTS = Exercise(
     right=experts,
     cases=[
-        tokens_and_experts(6, 4, 3, 3, seed=20),
+        Case(
+            tokens_and_experts(6, 4, 3, 3, seed=20), "The token times its score is x; then (silu(x gate) * x up) down."
+        ),
         Case(tokens_and_experts(5, 6, 2, 4, seed=30, busy=2), "Two experts get no token here."),
         tokens_and_experts(1, 4, 3, 2, seed=40),
         tokens_and_experts(8, 4, 4, 5, seed=50),
@@ -103,12 +105,17 @@ EXPERTS = Exercise(
             on="input and output"
         ),
         "The score is missing: it multiplies what goes into the expert.": twin(on=""),
-        "The first half of gate_up is the gate, and the gate gets the silu.": twin(swapped=True),
+        "The first half of gate_up is the gate, and the gate alone gets the silu.": [twin(swapped=True), twin(up=silu)],
         "gate_up is two halves side by side, not woven: the first F columns are the gate.": twin(woven=True),
         "The gate is silu(z) = z times sigmoid(z).": [
             twin(gate=g) for g in (gelu, torch.sigmoid, torch.relu, torch.clone)
         ],
-        "The rows are still sorted by expert: put each back where its token was.": twin(back=False),
+        "The rows are not in the order of the tokens: put each back where its token was, out[order] = ...": [
+            twin(back=False),
+            lambda x, expert, score, gate_up, down: experts(x, expert, score, gate_up, down, back=False)[
+                expert.sort(stable=True).indices
+            ],
+        ],
         "Every token takes its own expert; yours sends all of them to one.": lambda x, expert, score, gate_up, down: (
             experts(x, torch.zeros_like(expert), score, gate_up, down)
         ),

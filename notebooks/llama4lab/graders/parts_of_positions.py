@@ -84,6 +84,10 @@ def a_cut(c, turn):
     return (c.original_max_position_embeddings * turn / (2 * math.pi) >= c.high_freq_factor).float()
 
 
+def a_cut_halfway(c, turn):
+    return (ramp(c, turn) >= 0.5).float()
+
+
 def without_pi(c, turn):
     return (
         (c.original_max_position_embeddings * turn - c.low_freq_factor) / (c.high_freq_factor - c.low_freq_factor)
@@ -96,6 +100,7 @@ def frequencies_of_exponent(c, exponent):
 
 
 LLAMA3 = {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0}
+RAMP = "Halfway from low to high half stays, at low and below nothing, at high and above all. 2.5 turns count as 2.5."
 FREQUENCIES = Exercise(
     right=llama4.frequencies,
     cases=[
@@ -103,8 +108,8 @@ FREQUENCIES = Exercise(
             (config(head_dim=8),),
             "With rope_type 'default' nothing is slowed down: theta to the powers 0, -2/d, -4/d ...",
         ),
-        Case((config(head_dim=64, rope_theta=5e5, original_max_position_embeddings=128, **LLAMA3),), "A ramp."),
-        Case((config(head_dim=128, rope_theta=5e5, original_max_position_embeddings=8192, **LLAMA3),), "A ramp."),
+        Case((config(head_dim=64, rope_theta=5e5, original_max_position_embeddings=128, **LLAMA3),), RAMP),
+        Case((config(head_dim=128, rope_theta=5e5, original_max_position_embeddings=8192, **LLAMA3),), RAMP),
         Case(
             (config(head_dim=16, rope_theta=1e4, original_max_position_embeddings=64, **LLAMA3 | {"factor": 16.0}),),
             "The factor is 16 here.",
@@ -139,7 +144,7 @@ FREQUENCIES = Exercise(
             lambda c: frequencies_with(lambda c, turn: torch.zeros_like(turn), c)
         ),
         "Between low and high there is a ramp, not a cut: part of the turn stays, the rest is divided.": (
-            lambda c: frequencies_with(a_cut, c)
+            [lambda c: frequencies_with(a_cut, c), lambda c: frequencies_with(a_cut_halfway, c)]
         ),
         "A whole turn is 2 pi radians: divide by it where you count turns.": lambda c: frequencies_with(without_pi, c),
     },
