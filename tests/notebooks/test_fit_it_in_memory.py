@@ -94,3 +94,9 @@ def test_no_rule_beats_the_one_that_knows_the_future(notebook):
 
     for size in (1, 2, 3):
         assert best(choices, size) == most(frozenset(), 0, size) >= notebook["lru_hits"](choices, size)
+
+
+def test_the_least_recently_used_expert_leaves(notebook):
+    hits = notebook["lru_hits"]
+    assert hits([0, 1, 0, 2, 0, 1], 2) == 2  # 2 takes the place of 1, not of 0
+    assert hits([0, 0, 0], 1) == 2 and hits([0, 1, 2, 0, 1, 2], 2) == 0
