@@ -19,7 +19,8 @@ def source_of(cell_source: str, node: ast.stmt) -> str:
 
 def is_text(node: ast.stmt) -> bool:
     """Whether a statement gives a name to a text."""
-    return isinstance(node, ast.Assign) and isinstance(getattr(node.value, "value", None), str)
+    named = isinstance(node, ast.Assign) and all(isinstance(target, ast.Name) for target in node.targets)
+    return named and isinstance(getattr(node.value, "value", None), str)
 
 
 def functions_of(subject: str) -> dict:

@@ -34,6 +34,11 @@ def picture_tag(source: str, alt: str, width: str | int | None, height: int | No
     return f'<a class="picture" href="{source}"><img src="{source}" alt="{escape(alt)}"{size}></a>'
 
 
+def _slug(anchor: str) -> str:
+    """A heading's anchor as GitHub and the book write it, from JupyterLab's form ("5.1-Access-is-refused")."""
+    return re.sub(r"[^\w -]", "", unquote(anchor).lower()).replace(" ", "-")
+
+
 class Links:
     """Rewrites the links of Markdown that was written for the checkout, and gathers what they need in the book.
 
@@ -68,14 +73,15 @@ class Links:
         return f'<a href="files/{file.name}" download>{file.name}</a>'
 
     def _link(self, text: str, target: str, folder: Path) -> str:
-        if re.match(r"[a-z][a-z0-9+.-]*:|#", target):
+        if re.match(r"[a-z][a-z0-9+.-]*:", target):
             return f"[{text}]({target})"
         name, _, anchor = target.partition("#")
+        if not name:
+            return f"[{text}](#{_slug(anchor)})"
         aim = (folder / unquote(name)).resolve()
         inside = aim.relative_to(ROOT).as_posix() if aim.is_relative_to(ROOT) else ""
         if aim.suffix == ".ipynb":
-            # The book's anchors are those of GitHub.
-            slug = re.sub(r"[^\w -]", "", unquote(anchor).lower()).replace(" ", "-")
+            slug = _slug(anchor)
             return f"[{text}]({aim.name}{'#' + slug if slug else ''})"
         if inside in PAGES:
             return f"[{text}]({PAGES[inside]})"
