@@ -7,40 +7,12 @@ A quarter of the people and of the countries are held out: no lesson of the trai
 
 import random
 
-PEOPLE = (
-    "Ada Alan Amy Anna Ben Bob Carl Clara Dan Dora Emma Eric Eva Fred Gina Hugo Ida Ivan Jack Jane Kim Kurt Lara Leo "
-    "Lisa Luca Maria Max Mia Nina Noah Olga Omar Paul Rosa Ruth Sam Sara Tom Uma Vera Will Yara Zoe"
-).split()
-COUNTRY_OF = {
-    "Athens": "Greece",
-    "Berlin": "Germany",
-    "Boston": "America",
-    "Cairo": "Egypt",
-    "Dakar": "Senegal",
-    "Delhi": "India",
-    "Dublin": "Ireland",
-    "Hanoi": "Vietnam",
-    "Havana": "Cuba",
-    "Lagos": "Nigeria",
-    "Lima": "Peru",
-    "Lisbon": "Portugal",
-    "London": "England",
-    "Lyon": "France",
-    "Madrid": "Spain",
-    "Milan": "Italy",
-    "Nairobi": "Kenya",
-    "Oslo": "Norway",
-    "Prague": "Czechia",
-    "Quito": "Ecuador",
-    "Seoul": "Korea",
-    "Sofia": "Bulgaria",
-    "Sydney": "Australia",
-    "Tokyo": "Japan",
-    "Tunis": "Tunisia",
-    "Vienna": "Austria",
-    "Warsaw": "Poland",
-    "Zurich": "Switzerland",
-}
+from llama4lab import people_and_cities
+from llama4lab.people_and_cities import PEOPLE
+
+# As in the recorded runs: not asked are cities of a country that has another, a country of two tokens, and Riga.
+LEFT_OUT = ("Manila", "Paris", "Porto", "Riga", "Rome", "Turin")
+COUNTRY_OF = {city: land for city, land in people_and_cities.COUNTRY_OF.items() if city not in LEFT_OUT}
 HELD_OUT_EVERY = 4
 
 
