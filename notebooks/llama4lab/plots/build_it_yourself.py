@@ -7,7 +7,8 @@ from PIL import Image
 
 from llama4lab.figures import PALETTE, show
 
-OUTCOMES = {"same words": PALETTE[1], "other words": "#d4d4d4", "crash": "#777777"}
+OUTCOMES = {"same words": PALETTE[1], "other words": "#d4d4d4", "crash": "#333333"}
+INK = {"same words": "black", "other words": "black", "crash": "white"}
 
 
 def picture_and_answers(picture: Image.Image, answers: Mapping[str, str]) -> None:
@@ -31,12 +32,12 @@ def outcomes_by_part(outcomes: Mapping[str, Sequence[str]]) -> None:
             count = results.count(kind)
             ax.barh(row, count, left=start, color=color, edgecolor="white")
             if count:
-                ax.text(start + count / 2, row, str(count), ha="center", va="center", fontsize=8)
+                ax.text(start + count / 2, row, str(count), ha="center", va="center", fontsize=8, color=INK[kind])
             start += count
     ax.set_yticks(range(len(outcomes)), list(outcomes))
     ax.set(ylim=(len(outcomes) - 0.4, -0.6), xlabel="wrong versions", ylabel="part")
     for row, (kind, color) in enumerate(OUTCOMES.items()):
-        ax.text(9.2, row, kind, fontsize=9, va="center", bbox={"color": color, "pad": 2})
+        ax.text(9.6, row, kind, fontsize=9, va="center", color=INK[kind], bbox={"color": color, "pad": 2})
     ax.set_title("Orange: it answers every question like the right model")
     show(
         fig, "Bars for each part: how many wrong versions still answer like the right model, say other words, or crash."

@@ -78,7 +78,7 @@ def by_callers(
     for ax, ratios in ((left, speeds), (right, waits)):
         for (name, values), color in zip(ratios.items(), (HERO, LOUD), strict=True):
             ax.plot(loads[name], values, marker="o", linestyle="-", color=color, linewidth=2.2)
-            place, ink = (loads[name][-1] * 1.05, values[-1] + 0.05 * max(map(max, ratios.values()))), color
+            place, ink = (loads[name][-1] * 1.05, max(values) + 0.05 * max(map(max, ratios.values()))), color
             ax.text(*place, name, ha="right", va="bottom", fontsize=8, color=ink)
         ax.set(xscale="log", xlabel="callers at once", ylim=(0, 1.2 * max(map(max, ratios.values()))))
         plain_ticks(ax, "x", next(iter(loads.values())))
