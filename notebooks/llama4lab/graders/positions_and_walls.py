@@ -66,6 +66,25 @@ def first_layer(query, key, layer_types, chunk):
     return next(iter(layers_that_show(query, key, layer_types, chunk)), None)
 
 
+def looked_up(find, may_look_ahead=False, sees_its_chunk=True):
+    """Answers that look a global layer up with `find`, which raises an error where there is none."""
+
+    def answer(query, key, layer_types, chunk):
+        if key > query and not may_look_ahead:
+            return None
+        return 0 if sees_its_chunk and query // chunk == key // chunk else find(layer_types)
+
+    return answer
+
+
+LOOK_UPS = [
+    lambda layer_types: layer_types.index(GLOBAL),
+    lambda layer_types: [at for at, kind in enumerate(layer_types) if kind == GLOBAL][0],
+    lambda layer_types: next(at for at, kind in enumerate(layer_types) if kind == GLOBAL),
+    lambda layer_types: min(at for at, kind in enumerate(layer_types) if kind == GLOBAL),
+]
+
+
 def layer_of_a_window(query, key, layer_types, chunk):
     for layer, kind in enumerate(layer_types):
         if 0 <= query - key <= (layer + 1) * (chunk - 1) or (kind == GLOBAL and key <= query):
@@ -121,6 +140,15 @@ EXERCISES[2] = Exercise(
         "This is the last global layer; the FIRST one shows it.": last_global_layer,
         "Layers count from 0: the first layer is layer 0.": first_layer_from_1,
         "Where no layer shows it return None, not -1.": minus_1_for_none,
+        "Your look-up of a global layer fails where there is none; return None there.": [
+            looked_up(find) for find in LOOK_UPS
+        ],
+        "Your look-up of a global layer fails where there is none, and for a key in the future; return None for both.": [
+            looked_up(find, may_look_ahead=True) for find in LOOK_UPS
+        ],
+        "A token sees its own chunk in layer 0, and your look-up of a global layer fails where there is none.": [
+            looked_up(find, may_look_ahead=ahead, sees_its_chunk=False) for find in LOOK_UPS for ahead in (False, True)
+        ],
         "Two tokens of one chunk see each other in layer 0; they need no global layer.": (
             lambda q, k, t, c: t.index(GLOBAL) if k <= q and GLOBAL in t else None
         ),
@@ -227,6 +255,20 @@ def kind_of(sees, length, oldest=halving, told_apart=True, whole=True):
     return "walls", first - oldest(sees, first - 1) if whole else length - first
 
 
+def from_the_middle(sees, length):
+    query = length // 2
+    first = halving(sees, query)
+    if first == 0:
+        return "global", length
+    return "walls" if sees(query + 1, first) else "window", query - first + 1
+
+
+def seen_in_both(sees, length):
+    """It asks the query one before about a key that walls and a window both show it."""
+    kind, size = kind_of(sees, length, told_apart=False, whole=False)
+    return ("walls" if size > 1 and kind == "window" else kind), size
+
+
 def with_size(change):
     """The right answer with the size of a window changed."""
 
@@ -273,6 +315,9 @@ EXERCISES[4] = Exercise(
         "The last chunk may be cut off by the end of the text; measure a whole one, between two walls.": (
             lambda sees, length: kind_of(sees, length, whole=False)
         ),
+        "A query in the middle sees only the part of its chunk before it; measure a whole chunk, between two walls.": (
+            from_the_middle
+        ),
         "Two things are missing: a last token that sees only itself is in no window, and the last chunk may be cut off.": (
             lambda sees, length: kind_of(sees, length, told_apart=False, whole=False)
         ),
@@ -281,6 +326,8 @@ EXERCISES[4] = Exercise(
             "window"
         ),
         "Every boundary is a wall to it; ask the query one before whether the boundary moves along.": always("walls"),
+        "Every boundary is a wall to it: ask about the key just before the boundary, not the one after it. "
+        "And the last chunk may be cut off; measure a whole one, between two walls.": seen_in_both,
         "The size of a global layer is `length`.": (
             lambda sees, length: (kind_of(sees, length)[0], 0) if sees(length - 1, 0) else kind_of(sees, length)
         ),

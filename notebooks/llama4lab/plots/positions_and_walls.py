@@ -57,8 +57,9 @@ def wavelengths(plain: np.ndarray, scaled: np.ndarray, chunk: int) -> None:
     fig, ax = plt.subplots(figsize=(6, 3.2))
     pairs = np.arange(len(plain))
     slowed = scaled > 1.5 * plain
+    for part in (~slowed, slowed):  # a line for each, so that the jump between them stays open
+        ax.plot(pairs[part], scaled[part], "-", color=LOUD, linewidth=2.4)
     ax.plot(pairs, plain, "--", color=HERO)
-    ax.plot(pairs[slowed], scaled[slowed], "-", color=LOUD, linewidth=2.4)
     ax.axhline(chunk, color="black", linewidth=0.8)
     ax.text(0, 1.25 * chunk, f"one chunk, {chunk} tokens", fontsize=8)
     ax.set(yscale="log", xlabel="clock (pair of numbers of the head)", ylabel="tokens for one turn")
@@ -163,7 +164,9 @@ def loudest_logits(loudest: Mapping[str, Sequence[float]], bound: float) -> None
                 fontsize=8,
                 color=text_color(color),
             )
-        ax.text(-0.45, (1.03 - 0.1 * side) * highest, f"■ {name}", fontsize=9, color=(HERO, GRAY)[side])
+        line = (1.03 - 0.1 * side) * highest
+        ax.text(-0.45, line, "■", fontsize=9, color=color)
+        ax.text(-0.33, line, name, fontsize=9, color=(HERO, GRAY)[side])
     ax.axhline(bound, color="black", linewidth=1.2)
     ax.set(ylim=(0, 1.12 * highest), ylabel="largest logit", xlabel="layer")
     ax.set_xticks(range(4), ["0, chunked", "1, chunked", "2, chunked", "3, global"])
