@@ -11,10 +11,11 @@ EXERCISES = {}
 
 # ---- 1: the share of Scout's parameters that a token uses if it is sent to two routed experts ----
 
-# As section 6 of notebook 00 and notebook 11 compute them.
+# As section 5 of notebook 00 and notebook 11 compute them.
 TOTAL = 108_641_793_536
 ACTIVE = 17_172_894_720
 ROUTED_EXPERTS = 96_636_764_160
+VISION = 871_932_416
 ONE_EXPERT = ROUTED_EXPERTS / 16  # one in each layer
 
 EXERCISES[1] = Exercise(
@@ -31,6 +32,9 @@ EXERCISES[1] = Exercise(
         ),
         "Three routed experts are counted; the active parameters hold one of the two already.": (
             (ACTIVE + 2 * ONE_EXPERT) / TOTAL
+        ),
+        "The total lacks the vision part; no token of text uses it, but it is a part of Scout.": (
+            (ACTIVE + ONE_EXPERT) / (TOTAL - VISION)
         ),
         "All routed experts are added; add one sixteenth of them.": (ACTIVE + ROUTED_EXPERTS) / TOTAL,
         "That is the number of parameters; divide it by the total.": ACTIVE + ONE_EXPERT,
@@ -200,6 +204,19 @@ def words_of_single_tokens(tokens, decode):
     yield from words_as_they_come((decode([token]) for token in tokens), "".join)
 
 
+def words_before_spaces(tokens, decode):
+    arrived, sent = [], 0
+    for token in tokens:
+        arrived.append(token)
+        text = decode(arrived)
+        whole = text.rfind(" ") + 1
+        if whole > sent:
+            yield text[sent:whole]
+            sent = whole
+    if arrived:
+        yield text[sent:]
+
+
 EXERCISES[4] = Exercise(
     right=words_as_they_come,
     run=words_that_leave,
@@ -224,6 +241,7 @@ EXERCISES[4] = Exercise(
         "Each piece repeats the text before it; give only what is new.": (
             lambda tokens, decode: accumulate(words_as_they_come(tokens, decode))
         ),
+        "The space is at the end of the word before it; it belongs to the word after it.": words_before_spaces,
         "The spaces are lost; all pieces joined are the text.": (
             lambda tokens, decode: (word.strip() for word in words_as_they_come(tokens, decode))
         ),
