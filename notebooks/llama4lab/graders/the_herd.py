@@ -99,6 +99,11 @@ def share_of_routers(counts, experts, top_k=1, left_out=("vision",)):
     return active_parameters(counts | routers, experts, top_k, left_out)
 
 
+def share_of_shared_experts(counts, experts, top_k=1, left_out=("vision",)):
+    shared = counts["shared experts"] * top_k // experts
+    return active_parameters(counts | {"shared experts": shared}, experts, top_k, left_out)
+
+
 COUNTS = {
     "vision": 700,
     "routed experts": 6400,
@@ -135,6 +140,11 @@ EXERCISES[3] = Exercise(
             lambda counts, experts, *rest: active_parameters(counts | {"routed experts": 0}, experts, *rest)
         ),
         "The shared experts are missing: every token uses them.": also_left_out("shared experts"),
+        "You take a share of the shared experts too; every token uses them whole.": [
+            lambda c, e, *rest: active_parameters(c | {"shared experts": c["shared experts"] / e}, e, *rest),
+            lambda c, e, k=1, *rest: active_parameters(c | {"shared experts": c["shared experts"] // e * k}, e, k, *rest),
+            share_of_shared_experts,
+        ],
         "You take a share of the routers too; all of a router's rows are read to choose an expert.": share_of_routers,
         "You leave out the embedding; the default leaves out vision only.": also_left_out("embed_tokens"),
         "You leave out embedding and head; only vision is left out.": also_left_out("embed_tokens", "lm_head"),
@@ -183,6 +193,9 @@ EXERCISES[4] = Exercise(
     mistakes={
         "It fills the machines to the last byte: keep the share `free` of each empty.": (
             lambda w, m, free=0.1: smallest_machine(w, m, 0)
+        ),
+        "You add the share `free` to the weights; it is a share of the machine's memory.": (
+            lambda w, m, free=0.1: smallest_machine(w * (1 + free), m, 0)
         ),
         "It always keeps 10 % free: use `free`.": (lambda w, m, free=0.1: smallest_machine(w, m)),
         "This is the first machine of the dictionary that fits; it is in no order, so look for the smallest.": (

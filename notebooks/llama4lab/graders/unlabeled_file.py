@@ -107,6 +107,9 @@ EXERCISE = Exercise(
         "The shared expert is used by every token; only the routed experts are divided.": partial(
             identify, experts_of="expert"
         ),
+        "You divide the whole total by the number of experts; only the routed experts are divided.": with_entry(
+            active=lambda shapes, right: right["total"] // right["experts"]
+        ),
         "You leave the routed experts out of the active size; a token uses one in each layer that has them.": with_entry(
             active=lambda shapes, right: (
                 right["active"]

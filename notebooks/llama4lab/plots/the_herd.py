@@ -72,7 +72,7 @@ def conventions(sizes: Mapping[str, int]) -> None:
         published = round(end) == 17
         ax.text(end, -0.34, f"{end:.0f}", ha="center", va="top", weight="bold" if published else "normal")
         ax.plot([end, end], [-0.32, -0.25], color="black", linewidth=0.8)
-    ax.set(xlim=(0, 18.6), ylim=(-0.6, 1.05), xlabel="billions of parameters that a token of text uses in Scout")
+    ax.set(xlim=(0, 18.6), ylim=(-0.6, 1.05), xlabel="billions of Scout's parameters that are counted")
     ax.set_xticks([])
     ax.set_yticks([])
     ax.spines[["left", "bottom"]].set_visible(False)
@@ -80,7 +80,7 @@ def conventions(sizes: Mapping[str, int]) -> None:
     ax.set_title("Add the head, then the embedding: the published 17")
     show(
         fig,
-        "A bar of what a token uses in Scout, in billions: 15 without embedding and head, 16 with the head, 17 with the "
+        "A bar of Scout's active parameters, in billions: 15 without embedding and head, 16 with the head, 17 with the "
         "embedding too, which is the published number, and 18 with the vision part.",
     )
 
