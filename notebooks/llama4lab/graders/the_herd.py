@@ -142,7 +142,9 @@ EXERCISES[3] = Exercise(
         "The shared experts are missing: every token uses them.": also_left_out("shared experts"),
         "You take a share of the shared experts too; every token uses them whole.": [
             lambda c, e, *rest: active_parameters(c | {"shared experts": c["shared experts"] / e}, e, *rest),
-            lambda c, e, k=1, *rest: active_parameters(c | {"shared experts": c["shared experts"] // e * k}, e, k, *rest),
+            lambda c, e, k=1, *rest: active_parameters(
+                c | {"shared experts": c["shared experts"] // e * k}, e, k, *rest
+            ),
             share_of_shared_experts,
         ],
         "You take a share of the routers too; all of a router's rows are read to choose an expert.": share_of_routers,
