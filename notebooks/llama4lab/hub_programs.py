@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from llama4lab.launch import return_freed_memory
 from llama4lab.loopback_hub import LoopbackHub
 
 LOOPBACK = {"GLOO_SOCKET_IFNAME": "lo"} if sys.platform == "linux" else {}  # for two programs that talk to each other
@@ -16,6 +17,7 @@ DOWNLOAD = "from huggingface_hub import snapshot_download; snapshot_download({!r
 
 def start_program(arguments: Sequence[str], home: str, **variables: str) -> subprocess.Popen:
     """Start Python with only the hub settings given; `home` is its cache. The reader's own token stays out of this."""
+    return_freed_memory()  # of this process: the new one needs it
     environ = {name: value for name, value in os.environ.items() if not name.startswith(YOURS)}
     environ |= {"HF_HOME": home, "NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1"} | variables
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
@@ -27,6 +29,21 @@ def run_program(arguments: Sequence[str], home: str, **variables: str) -> subpro
     with start_program(arguments, home, **variables) as program:
         stdout, stderr = program.communicate()
     return subprocess.CompletedProcess(arguments, program.returncode, stdout, stderr)
+
+
+def run_two_ranks(module: str, folder: Path) -> dict[str, list[str]]:
+    """Run a module as rank 0 and rank 1, which find each other through `folder` and print lines of "case|rank|outcome".
+
+    Returns:
+        For each case, in order, the outcome of rank 0 and that of rank 1.
+    """
+    programs = [["-m", module, str(rank), str(folder)] for rank in (0, 1)]
+    ranks = [start_program(program, str(folder), **LOOPBACK) for program in programs]
+    lines = [line.split("|") for rank in ranks for line in rank.communicate()[0].splitlines()]
+    outcomes = {case: ["", ""] for case, *_ in lines}
+    for case, rank, outcome in lines:
+        outcomes[case][int(rank)] = outcome
+    return outcomes
 
 
 def wait_until(condition: Callable[[], bool], seconds: float = 60) -> None:

@@ -117,7 +117,7 @@ def _why(log: Path) -> str:
     return " ".join(line.split())[:200].rstrip(".")
 
 
-def _return_freed_memory() -> None:
+def return_freed_memory() -> None:
     """Give the system what this process freed, since the processes to come need it; glibc would keep it."""
     gc.collect()
     if sys.platform == "linux":
@@ -143,7 +143,7 @@ def run_processes(script: Path, *arguments: str, processes: int = 2, timeout: fl
     Raises:
         LaunchError: a process failed, or they did not finish in time. None is left behind in either case.
     """
-    _return_freed_memory()
+    return_freed_memory()
     source = arguments[0] if arguments else "."
     command = [f"--nproc-per-node={processes}", str(script), *arguments]
     with tempfile.TemporaryDirectory() as folder:

@@ -109,7 +109,7 @@ def shuffle_by_loop(domains, texts, rng):
         ("01.2", [399, 17.2]),
         ("01.5", BEHEMOTH),
         ("05.3", shuffle_by_loop),
-        ("11.1", 72),
+        ("11.1", 60.3),
         ("11.5", {"target_modules": LANGUAGE_ONLY, "target_parameters": EXPERTS[::-1], "r": 4}),
         (
             "11.5",

@@ -11,7 +11,7 @@ from transformers.generation.logits_process import TopPLogitsWarper
 from transformers.models.llama4 import processing_llama4
 
 from llama4lab.checkpoints import MODELS, quiet_transformers
-from tests.small_models import random_ids, small_chat_model
+from tests.small_models import random_ids, small_chat_model, small_model
 
 
 @pytest.fixture(scope="module")
@@ -262,6 +262,14 @@ def test_padding_a_batch(notebook):
     assert ids.tolist() == [[5, 6, 7], [8, 0, 0]] and mask.tolist() == [[1, 1, 1], [1, 0, 0]]
     with pytest.raises(ValueError, match="padding_side = 'left'"):
         notebook["check_left_padded"](mask)
+
+
+@pytest.mark.parametrize("length, padding", [(21, 13), (5, 30)])
+def test_masked_padding_moves_nothing_but_the_temperature(notebook, length, padding):
+    tokens, gap = random_ids(1, length), notebook["padding_gap"]
+    assert gap(small_model(), tokens, padding, pad=0) > 1e-3
+    assert gap(small_model(attn_temperature_tuning=False), tokens, padding, pad=0) < 1e-4
+    assert gap(small_model(attn_temperature_tuning=False), tokens, padding, pad=0, masked=False) > 1e-3
 
 
 @pytest.mark.parametrize(

@@ -9,10 +9,12 @@ from transformers import AutoModelForImageTextToText
 
 from llama4lab import planner
 from llama4lab.checkpoints import MODELS, load_checkpoint
+from llama4lab.device_maps import accelerates_map, devices_of
+from llama4lab.hub_programs import run_program
 from llama4lab.parameters import build_on_meta, real_config
 from llama4lab.peak_memory import peak_tensor_bytes
 from llama4lab.sharded_experts import Expert
-from tests.small_models import random_block, random_hidden, random_ids, small_model
+from tests.small_models import random_block, random_hidden, small_model
 
 # ---- safetensors by hand ----
 
@@ -58,8 +60,7 @@ def test_temporaries_are_nearly_all_of_the_peak_of_a_pass(notebook, name):
     assert 0.9 < notebook["all_experts_bytes"](model.config.text_config, 200, bytes_per_number=4) / peak < 1
 
 
-def test_devices_of_a_module(notebook):
-    devices_of = notebook["devices_of"]
+def test_devices_of_a_module():
     assert devices_of("model.layers.1", {"": 0}) == {0}
     assert devices_of("model.layers.1", {"model.layers.1": 1, "model.layers.10": 2}) == {1}
     assert devices_of("model.layers.1", {"model": 3, "lm_head": 4}) == {3}
@@ -67,13 +68,13 @@ def test_devices_of_a_module(notebook):
     assert devices_of("other", {"model": 3}) == set()
 
 
-def test_accelerate_disagrees_with_other_limits(notebook):
+def test_accelerate_disagrees_with_other_limits():
     model = build_on_meta(real_config("scout"))
     planned = planner.make_plan(model, "8 bits", planner.Workload(4096), [80e9, 80e9])
     limits = planned.max_memory()
     for change, agrees in ((0, True), (-3 * 10**9, False)):
-        sizes, found = notebook["accelerates_map"](model, "8 bits", limits | {0: limits[0] + change})
-        devices = {name: notebook["devices_of"](name, found) for name in planned.device_map}
+        sizes, found = accelerates_map(model, "8 bits", limits | {0: limits[0] + change})
+        devices = {name: devices_of(name, found) for name in planned.device_map}
         assert (devices == {name: {device} for name, device in planned.device_map.items()}) == agrees
         assert sizes["language_model.lm_head"] == 202_048 * 5120
 
@@ -95,16 +96,6 @@ def test_a_prompt_with_a_picture_cannot_be_read_in_pieces(piece):
 
 
 # ---- quantizing ----
-
-
-def test_quantizing_only_rounds(notebook):
-    weight = torch.rand(3, 10, 6, generator=torch.Generator().manual_seed(5)) - 0.5  # [experts, in, out]
-    weight[1, :, 2] = 0
-    weight[2, :, 3] *= 100
-    integers, scale = notebook["quantize_experts"](weight)
-    assert integers.dtype == torch.int8 and scale.shape == (3, 1, 6)
-    assert ((integers * scale - weight).abs() <= scale / 2 + 1e-7).all()
-    assert (integers.abs().amax(dim=1)[scale[:, 0] > 1e-6] == 127).all()
 
 
 def test_linear_layers_without_router_and_head(notebook):
@@ -141,21 +132,6 @@ def test_an_expert_by_itself_equals_the_librarys(notebook):
         assert_close(Expert(experts.gate_up_proj, experts.down_proj)(rows, chosen), expected, atol=1e-4, rtol=1e-4)
 
 
-def test_gpus_that_take_turns_share_the_time(notebook):
-    assert notebook["shares_of_time"]([30.0, 10.0]) == [0.75, 0.25]
-
-
-# ---- padding ----
-
-
-@pytest.mark.parametrize("length, padding", [(21, 13), (5, 30)])
-def test_padding_moves_nothing_but_the_temperature_of_what_is_right_of_it(notebook, length, padding):
-    tokens, gap = random_ids(1, length), notebook["padding_gap"]
-    assert gap(small_model(), tokens, padding, "right") < 1e-5
-    assert gap(small_model(), tokens, padding, "left") > 1e-3
-    assert gap(small_model(attn_temperature_tuning=False), tokens, padding, "left") < 1e-5
-
-
 # ---- helpers ----
 
 
@@ -169,10 +145,10 @@ def test_attempt_prints_one_sentence(notebook, capsys):
     assert capsys.readouterr().out == "now: ValueError: Cannot do this\nValueError: (no text)\nno error\n"
 
 
-def test_the_readers_own_settings_stay_out(notebook, tmp_path, monkeypatch):
+def test_the_readers_own_settings_stay_out(tmp_path, monkeypatch):
     for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "LLAMA4_CHECKPOINT", "HF_HUB_OFFLINE"):
         monkeypatch.setenv(name, "mine")
-    shown = notebook["run_program"](
+    shown = run_program(
         ["-c", "import os; print(sorted(n for n, v in os.environ.items() if v == 'mine'), os.environ['HF_HOME'])"],
         str(tmp_path),
         HF_ENDPOINT="http://127.0.0.1:1",

@@ -17,14 +17,14 @@ EXERCISES = {}
 
 SCOUT = build_on_meta(real_config("scout"))
 
-# ---- 1: GB of Scout's weights with routed experts in 4 bits and the rest in bfloat16 ----
+# ---- 1: GB of Scout's weights with routed experts in 4 bits and the rest in 8 ----
 
 COUNTS = count_by_part(SCOUT)
 ROUTED = COUNTS["routed experts"]
 ACTIVE, ACTIVE_ROUTED = count_active(SCOUT), ROUTED / SCOUT.config.text_config.num_local_experts
 
 
-def gigabytes(bytes_of_rest=2.0, **bytes_of_part):
+def gigabytes(bytes_of_rest=1.0, **bytes_of_part):
     parts = {"routed experts": 0.5} | {part.replace("_", " "): size for part, size in bytes_of_part.items()}
     return weight_bytes(COUNTS, bytes_of_rest, parts) / 1e9
 
@@ -35,19 +35,24 @@ EXERCISES[1] = Exercise(
     mistakes={
         "That is in bytes; divide by 10⁹.": gigabytes() * 1e9,
         "That is in GiB, of 2³⁰ bytes; a GB has 10⁹.": gigabytes() * 1e9 / 2**30,
-        "You put everything in 4 bits; only the routed experts are.": gigabytes(0.5),
-        "That is bfloat16 throughout; the routed experts take half a byte a parameter.": gigabytes(routed_experts=2),
-        "You gave an expert's parameter one byte; 4 bits are half of one.": gigabytes(routed_experts=1),
-        "You quantized the shared experts too; they stay in bfloat16.": gigabytes(shared_experts=0.5),
+        "That is everything in 4 bits, or the right sum without the shared experts; only the routed experts are in 4 bits.": [
+            gigabytes(0.5),
+            gigabytes(shared_experts=0),
+        ],
+        "You put everything in 8 bits; the routed experts take half a byte a parameter.": gigabytes(routed_experts=1),
+        "You left the rest in bfloat16; in 8 bits a parameter takes one byte.": gigabytes(2),
+        "You exchanged the two: the routed experts are in 4 bits, the rest in 8.": gigabytes(0.5, routed_experts=1),
+        "That is bfloat16 throughout; 4 bits are half a byte, 8 bits one.": gigabytes(2, routed_experts=2),
+        "That is in bits; a byte has eight.": gigabytes() * 8,
+        "You put the shared experts in 4 bits too; they belong to the rest.": gigabytes(shared_experts=0.5),
         "You counted the routed experts only; the rest must be stored too.": ROUTED * 0.5 / 1e9,
-        "You left out the vision part; it is stored too, in bfloat16.": gigabytes(vision=0),
-        "You left out the shared experts; they are stored too, in bfloat16.": gigabytes(shared_experts=0),
+        "You left out the vision part; it is stored too.": gigabytes(vision=0),
         "You counted the active parameters; all experts must be stored, not only the one in use.": [
-            ((ACTIVE - ACTIVE_ROUTED) * 2 + ACTIVE_ROUTED * 0.5) / 1e9,
-            ACTIVE * 2 / 1e9,
+            (ACTIVE - ACTIVE_ROUTED / 2) / 1e9,
+            ACTIVE / 1e9,
         ],
     },
-    otherwise="Add the routed experts times half a byte and everything else times two bytes.",
+    otherwise="Add the routed experts times half a byte and everything else times one byte.",
 )
 
 # ---- 2: the smallest of 1, 2, 4, 8 GPUs that hold the weights, or None ----

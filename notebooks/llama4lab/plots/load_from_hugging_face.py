@@ -3,13 +3,12 @@
 from collections.abc import Mapping, Sequence
 
 import matplotlib.pyplot as plt
-import numpy as np
 
 from llama4lab.figures import PALETTE, show
-from llama4lab.plots.marks import label_ends, plain_ticks
+from llama4lab.plots.marks import plain_ticks
 
-HATCHES = ("", "//", "xx", "..", "\\\\", "--")
 GPU = 80  # GB
+PAPER = {"facecolor": "white", "edgecolor": "none", "pad": 0.6}  # so that no line runs through a number
 WIDEST = 141  # GB of the largest GPU drawn
 
 
@@ -45,7 +44,7 @@ def weights_by_format(sizes: Mapping[str, Sequence[float]]) -> None:
         values = [pair[column] for pair in sizes.values()]
         ax.barh(list(sizes), values, color=[PALETTE[5] if value <= GPU else "#b0b0b0" for value in values], height=0.65)
         for row, value in enumerate(values):
-            ax.text(value, row, f" {value:.1f}", va="center", fontsize=8)
+            ax.text(value, row, f" {value:.1f}", va="center", fontsize=8, bbox=PAPER)
         for edge in range(GPU, int(max(values)) + GPU, GPU):
             ax.axvline(edge, color="black", linewidth=0.8, linestyle=":", zorder=0)
         ax.set(xlim=(0, max(values) * 1.2), title=f"{name}: {'one GPU in 4 bits' if column == 0 else 'never one GPU'}")
@@ -56,57 +55,6 @@ def weights_by_format(sizes: Mapping[str, Sequence[float]]) -> None:
         fig,
         "Weights in five formats against 80 GB GPUs: Scout needs three in bfloat16 and one in 4 bits, Maverick eleven and "
         "three.",
-    )
-
-
-def memory_by_length(lengths: Sequence[int], whole: np.ndarray, pieces: np.ndarray, piece: int) -> None:
-    """GB on one device by length of the prompt, `[lengths, 3]` (weights, cache, temporaries), read whole and in pieces."""
-    fig, (left, right) = plt.subplots(1, 2, figsize=(6, 3.2))
-    names = [f"{tokens // 1024}k" for tokens in lengths]
-    below = np.zeros(len(lengths))
-    for heights, part, color, hatch in zip(
-        whole.T, ("weights", "KV cache", "temporaries"), PALETTE, HATCHES, strict=False
-    ):
-        left.bar(names, heights, bottom=below, color=color, hatch=hatch, edgecolor="white", label=part)
-        below = below + heights
-    left.axhline(GPU, color="black", linestyle="--")
-    left.set(title="prompt in one piece", xlabel="tokens (k = 1024)", ylabel="GB")
-    left.grid(axis="x", visible=False)
-    left.legend(loc="upper left", fontsize=8)
-    for columns, color, marker in ((1, PALETTE[0], ""), (2, PALETTE[1], "s"), (3, PALETTE[2], "o")):
-        right.plot(names, pieces[:, :columns].sum(axis=1), color=color, marker=marker, markersize=4)
-    right.set(title=f"in pieces of {piece}: 60 to 90 GB", xlabel="tokens (k = 1024)", ylim=(60, 90), ylabel="GB")
-    for ax in (left, right):
-        ax.tick_params(axis="x", labelsize=7)
-    right.axhline(GPU, color="black", linestyle="--")
-    sums = ("weights", "with cache", "with all")
-    ends = [(name, pieces[-1, : n + 1].sum(), PALETTE[n]) for n, name in enumerate(sums)]
-    label_ends(right, [*ends, ("one GPU", GPU, "#000000")])
-    show(
-        fig,
-        "GB for 1024 to 131,072 tokens: weights of 72 GB, on them cache and temporaries. Read in one piece, as bars, the "
-        "temporaries pass the line of 80 GB at 8k tokens and make most of the 274 GB at 128k; in pieces of 256, as lines, the "
-        "sum passes it only at 128k, and most of what was added is cache.",
-    )
-
-
-def formats(remaining: Mapping[str, tuple[float, float]]) -> None:
-    """GB of Scout's weights by format: in everything else, and in nn.Linear modules."""
-    fig, ax = plt.subplots(figsize=(6, 2.2))
-    rest, linear = np.array(list(remaining.values())).T
-    ax.barh(list(remaining), rest, color=PALETTE[0], label="everything else")
-    ax.barh(list(remaining), linear, left=rest, color=PALETTE[1], hatch="//", edgecolor="white", label="nn.Linear")
-    for row, total in enumerate(rest + linear):
-        ax.text(total, row, f" {total:.0f}", va="center")
-    ax.axvline(GPU, color="black", linestyle="--")
-    ax.text(GPU, -0.55, " one 80 GB GPU", fontsize=8)
-    ax.set(xlabel="weights of Scout (GB)", ylim=(2.5, -0.9), xlim=(0, 245))
-    ax.grid(axis="y", visible=False)
-    fig.legend(loc="outside lower center", ncols=2)
-    show(
-        fig,
-        "Three bars of Scout's weights: 217 GB as stored, 202 GB after 4-bit quantization of nn.Linear modules, "
-        "54 GB if everything were in 4 bits. Only the last is left of the line at 80 GB.",
     )
 
 
@@ -152,18 +100,3 @@ def requests(rows: Mapping[str, Sequence[tuple[int, int]]], size: int) -> None:
         "Bytes that came, request by request: after a lost connection the second request begins near the end, after a "
         "killed program at byte 0.",
     )
-
-
-def shares_of_time(shares: Mapping[str, Sequence[float]]) -> None:
-    """When each GPU works while one token passes through a model whose layers are spread over them; shares of the time."""
-    fig, axes = plt.subplots(1, len(shares), figsize=(6, 2.1))
-    for ax, (name, parts) in zip(axes, shares.items(), strict=True):
-        starts = np.cumsum([0, *parts[:-1]])
-        ax.xaxis.update_units(["token in", "token out"])
-        ax.yaxis.update_units([f"GPU {gpu}" for gpu in range(len(parts))])
-        ax.barh(range(len(parts)), [1] * len(parts), facecolor="#f2f2f2", edgecolor="#bbbbbb", height=0.7)
-        ax.barh(range(len(parts)), parts, left=starts, color=PALETTE[1], height=0.7)
-        ax.set(title=name)
-        ax.grid(visible=False)
-        ax.invert_yaxis()
-    show(fig, "One GPU works at a time, like runners of a relay: with four GPUs each waits three quarters of the time.")
