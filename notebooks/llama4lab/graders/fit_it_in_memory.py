@@ -26,6 +26,11 @@ EXERCISES[1] = Exercise(
         "That is in bytes; a GB is 1e9 of them.": partial(gigabytes, unit=8),
         "The rest stays in bfloat16: 16 bits each.": lambda e, r, b, g: gigabytes(e, r, b, g, of_rest=b),
         "That is the experts alone; add the rest.": partial(gigabytes, of_rest=0),
+        "The rest is not quantized, so it has no scales.": lambda e, r, b, g: gigabytes(
+            e, r, b, g, of_rest=16 + 16 / g
+        ),
+        "A group shares one scale; divide by its size.": lambda e, r, b, g: (e * (b + 16 * g) + r * 16) / 8e9,
+        "A scale has 16 bits, two bytes; yours counts bytes as bits.": partial(gigabytes, scale=2),
         "A scale serves a whole group, not one weight.": lambda e, r, b, g: gigabytes(e, r, b, 1),
     },
     otherwise="A weight of the experts takes bits + 16 / group bits.",
@@ -43,6 +48,10 @@ def round_to_levels(group, levels, largest=lambda group: group.abs().max(), back
 def from_below(group, levels):
     scale, ordered = group.abs().max(), levels.sort().values
     return ordered[(torch.searchsorted(ordered, group / scale, right=True) - 1).clamp(min=0)] * scale
+
+
+def from_above(group, levels):
+    return -from_below(-group, -levels)
 
 
 def places(group, levels):
@@ -64,6 +73,7 @@ EXERCISES[2] = Exercise(
             round_to_levels, largest=torch.max
         ),
         "It takes the level below, not the nearest.": from_below,
+        "It takes the level above, not the nearest.": from_above,
         "It takes the farthest level.": partial(round_to_levels, pick="argmax"),
         "Those are the numbers of the levels; return the weights that come back.": places,
         "Nothing was rounded.": lambda group, levels: group.clone(),
@@ -138,6 +148,21 @@ def least_recent(kept, _, past):
     return max(kept, key=lambda e: past[::-1].index(e))
 
 
+def looks_back(kept, future, past):
+    whole = [*past, *future]
+    return max(kept, key=lambda e: next_use(e, whole, len(whole)))
+
+
+def may_skip(choices, size):
+    kept, hits = set(), 0
+    for place, expert in enumerate(choices):
+        hits += expert in kept
+        kept.add(expert)
+        if len(kept) > size:
+            kept.remove(max(kept, key=lambda e: next_use(e, choices[place + 1 :], len(choices))))
+    return hits
+
+
 ROUTES = [3, 1, 2, 3, 0, 1, 2, 0, 3, 1, 1, 0, 2, 3, 2, 1, 0, 0, 3, 1, 2, 1]
 OTHER = [5, 0, 1, 5, 2, 0, 5, 3, 0, 4, 1, 4, 3, 5, 4, 1, 0, 2, 2, 3, 4, 5, 0, 3, 1, 4]
 
@@ -152,6 +177,10 @@ EXERCISES[4] = Exercise(
             cache_hits, leaves=lambda kept, *_: kept[0]
         ),
         "What counts is when an expert is needed next, not how often.": partial(cache_hits, leaves=rarest),
+        "Look only at what comes after this place; yours searches the whole list.": partial(
+            cache_hits, leaves=looks_back
+        ),
+        "A missing expert is always loaded; yours may drop it at once.": may_skip,
         "Those are the misses; return the hits.": lambda choices, size: len(choices) - belady_hits(choices, size),
         "The cache holds one expert too many.": lambda choices, size: belady_hits(choices, size + 1),
         "The cache holds one expert too few.": lambda choices, size: belady_hits(choices, size - 1) if size > 1 else 0,

@@ -109,7 +109,9 @@ def cuts(kinds: Mapping[float, tuple[tuple, float]]) -> None:
             named = {(4, 64): "groups of 64", (2, 16): "groups of 16"}.get(
                 way[:2], "" if zero_point else f"{way[0]} bits"
             )
-            ax.annotate(named, (bits, kl), (6, 4), textcoords="offset points", fontsize=8, color=color)
+            below = way[:2] == (4, 64)
+            at, side = ((-4, -12), "right") if below else ((6, 4), "left")
+            ax.annotate(named, (bits, kl), at, textcoords="offset points", fontsize=8, ha=side, color=color)
         bits, _, kl = points[0]
         words = "with a zero point" if zero_point else "symmetric"
         ax.annotate(words, (bits, kl), (-6, -3), textcoords="offset points", fontsize=8, ha="right", color=color)
@@ -150,14 +152,14 @@ def loss_and_changes(runs: Mapping[str, tuple[float, float]]) -> None:
         xlim=(min(0, *(r for r, _ in runs.values())), 1.5 * max(c for _, c in runs.values())),
     )
     ax.grid(axis="y")
-    ax.set_title("The loss hardly moves while answers change")
+    ax.set_title("Predictions change far more than the loss rises")
     values = {name: f"loss {rise:+.1f} %, predictions {changed:.0f} %" for name, (rise, changed) in runs.items()}
     show(fig, "By bits, the loss rises little while many more of the predictions change.", values)
 
 
 def moved(shares: Mapping[tuple[str, int], Sequence[float]]) -> None:
     """Tokens that go to another expert, by layer: rounded routers and rounded experts."""
-    fig, axes = plt.subplots(1, 2, figsize=(6, 2.6), sharey=True)
+    fig, axes = plt.subplots(1, 2, figsize=(6, 2.9), sharey=True)
     for ax, part, color in zip(axes, ("routers", "routed experts"), (LOUD, HERO), strict=True):
         for (name, bits), values in shares.items():
             if name == part:
@@ -184,6 +186,7 @@ def moved(shares: Mapping[tuple[str, int], Sequence[float]]) -> None:
             title=f"rounded {'router' if part == 'routers' else 'experts'}",
         )
     axes[0].set(ylabel="tokens sent elsewhere, %", ylim=(-2, None))
+    fig.suptitle("A rounded router moves tokens to other experts, first of all in layer 0")
     values = {f"{part} at {bits} bits": [f"{share:.0f} %" for share in row] for (part, bits), row in shares.items()}
     alt = "Share of tokens that go to another expert by layer, with a rounded router and with rounded experts."
     show(fig, alt, values)
@@ -290,7 +293,7 @@ def ceilings(speeds: Mapping[str, Mapping[str, float]]) -> None:
 
 def hit_rates(rates: Mapping[str, Mapping[float, Sequence[float]]]) -> None:
     """Hit rate by the share of experts in memory: even routing, least recently used, and with foresight."""
-    fig, axes = plt.subplots(1, 2, figsize=(6, 2.9), sharey=True)
+    fig, axes = plt.subplots(1, 2, figsize=(6, 3.2), sharey=True)
     for ax, (name, points) in zip(axes, rates.items(), strict=True):
         shares = [100 * share for share in points]
         for place, color, style, wide in ((0, GRAY, ":", 1), (2, GREEN, "--", 1.6), (1, HERO, "-", 2.8)):
@@ -309,6 +312,7 @@ def hit_rates(rates: Mapping[str, Mapping[float, Sequence[float]]]) -> None:
     words = ("even, random", "least recently\nused", "knows the\nfuture")
     label_ends(axes[1], list(zip(words, last, (GRAY, HERO, GREEN), strict=True)))
     axes[0].set_ylabel("hit rate")
+    fig.suptitle("Neighboring tokens share experts, so a small memory serves many")
     values = {
         f"{name}, {share:.0%} in memory": [f"{value:.2f}" for value in row]
         for name, points in rates.items()
