@@ -16,6 +16,7 @@ from llama4lab.book.drawings import copy_drawings
 from llama4lab.book.glossary import Glossary
 from llama4lab.book.links import Links
 from llama4lab.book.notebook_pages import book_page
+from llama4lab.book.search_texts import write_search_texts
 from llama4lab.book.settings import SETTINGS
 from llama4lab.course_notebooks import course_notebooks
 from llama4lab.errors import CourseError
@@ -114,6 +115,7 @@ def build_book(notebook_folder: Path, target: Path, work: Path, browser: str | N
     if browser:
         run_sphinx(source, work / "single", "singlehtml")
         print_pdf(work / "single" / "index.html", made / PDF_NAME, browser, work)
+    write_search_texts(made)
     (made / MARK).touch()
     shutil.rmtree(target)
     shutil.move(made, target)

@@ -15,7 +15,7 @@ from llama4lab.book.links import Links, picture_tag
 from llama4lab.errors import CourseError
 from llama4lab.explore.page import FOLDER as EXPLORERS
 from llama4lab.figures.style import SHOWN_DPI, STORED_DPI
-from llama4lab.folds import tagged
+from llama4lab.folds import GRADED, tagged
 from llama4lab.store import NotStored, read_notebook
 
 PREDICT = re.compile(r"^\*\*Predict first\.\*\*.*?(?=\n\n|\Z)", re.MULTILINE | re.DOTALL)
@@ -24,7 +24,16 @@ PROMPTS_OF_OUTPUT = {
     "code_prompt_show": "Your prediction first: then open the output",
     "code_prompt_hide": "Close the output",
 }
-PROMPTS_OF_SOLUTION = {"code_prompt_show": "A solution and its output", "code_prompt_hide": "Close the solution"}
+
+
+def prompts_of_solution(cell: nbformat.NotebookNode) -> dict[str, str]:
+    """What the fold of a solution says when it is closed and when it is open."""
+    graded = GRADED.search(cell.source)
+    solved = f"exercise {graded[1]}" if graded else "“Check yourself”"  # whose numbers such a cell computes
+    return {
+        "code_prompt_show": f"Solution of {solved} and its output",
+        "code_prompt_hide": f"Close the solution of {solved}",
+    }
 
 
 def read_stored(path: Path) -> nbformat.NotebookNode:
@@ -59,7 +68,7 @@ def book_page(path: Path, links: Links, glossary: Glossary) -> nbformat.Notebook
         cell.metadata.get("mystnb", {}).pop("image", None)  # each picture has its own words below
         if tagged(cell, "solution"):
             add_tag(cell, "hide-cell")
-            cell.metadata["mystnb"] = PROMPTS_OF_SOLUTION
+            cell.metadata["mystnb"] = prompts_of_solution(cell)
         for number, output in enumerate(cell.outputs):
             show_output(output, f"{path.stem}-{cell.id}-{number}", links)
         cells += [cell, *explorer_note(cell, path)]

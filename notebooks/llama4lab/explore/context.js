@@ -25,21 +25,23 @@ function contextPairs(settings, state) {
 }
 
 // Weights and cache as bars, to the scale of the largest of memory and needs; the line is the memory that may be used.
+// Each name is above its bar and the picture is narrow, so that a phone shows its letters at their size.
 function draw(settings, state) {
   const [weights, caches, usable] = memoryOf(settings, state);
   const memory = usable / (1 - settings.free);
-  const scale = 420 / Math.max(memory, ...caches.map((cache) => weights + cache));
+  const scale = 396 / Math.max(memory, ...caches.map((cache) => weights + cache));
   const [orange, blue, frame] = settings.colors;
   const bars = WAYS.map((way, place) => {
-    const y = 8 + 40 * place;
+    const y = 24 + 54 * place;
     const bar = (start, size, fill) =>
-      `<rect x="${140 + start * scale}" y="${y}" width="${size * scale}" height="28" fill="${fill}" stroke="${frame}"/>`;
-    const name = `<text x="132" y="${y + 19}" text-anchor="end">${way}</text>`;
-    return name + bar(0, weights, orange) + bar(weights, caches[place], blue);
+      `<rect x="${2 + start * scale}" y="${y}" width="${size * scale}" height="22" fill="${fill}" stroke="${frame}"/>`;
+    const behind = `<rect x="2" y="${y - 4}" width="${memory * scale}" height="30" fill="#e4e4e4"/>`;
+    const line = `<path d="M${2 + usable * scale} ${y - 6} v34" stroke="#000000" stroke-width="3"/>`;
+    return `<text x="2" y="${y - 9}">${way}</text>${behind}${bar(0, weights, orange)}${bar(weights, caches[place], blue)}${line}`;
   });
-  return `<svg width="580" height="106" viewBox="0 0 580 106" font-size="13" role="img" aria-label="Weights and cache against memory">
-<rect width="580" height="106" fill="#ffffff"/><rect x="140" y="2" width="${memory * scale}" height="80" fill="#e4e4e4"/>
-${bars.join("")}<path d="M${140 + usable * scale} 0 V86" stroke="#000000" stroke-width="3"/>
-<text x="4" y="101">orange: weights, blue: KV cache, gray: memory, black line: what may be used</text></svg>
+  return `<svg width="400" height="146" viewBox="0 0 400 146" font-size="14" role="img" aria-label="Weights and cache against memory">
+<rect width="400" height="146" fill="#ffffff"/>${bars.join("")}
+<text x="2" y="123">orange: weights, blue: KV cache,</text>
+<text x="2" y="141">gray: memory, black line: what may be used</text></svg>
 ${tableOf(contextPairs(settings, state))}`;
 }

@@ -1,7 +1,4 @@
 // Folds that belong together, and the ledger's table. The page is whole without it.
-// Summaries of what was found are read from the pages, which a page from the file system may not do.
-if (location.protocol === "file:") DOCUMENTATION_OPTIONS.SHOW_SEARCH_SUMMARY = false;
-
 addEventListener("DOMContentLoaded", () => {
   // A prediction is answered by outputs and by words: opening one opens the others.
   for (const answer of document.querySelectorAll("details.answer")) {
@@ -14,11 +11,6 @@ addEventListener("DOMContentLoaded", () => {
   document.querySelectorAll("table.sortable").forEach(makeSortable);
 });
 
-addEventListener("load", () => {
-  reachByKeyboard("pre, .pst-scrollable-table-container");
-  if (window.MathJax?.startup) MathJax.startup.promise.then(() => reachByKeyboard("mjx-container"));
-});
-
 // Paper cannot be unfolded.
 let opened = [];
 addEventListener("beforeprint", () => {
@@ -28,13 +20,6 @@ addEventListener("beforeprint", () => {
 addEventListener("afterprint", () => {
   for (const fold of opened) fold.open = false;
 });
-
-// What is wider than its box can be scrolled with the keyboard, too.
-function reachByKeyboard(selector) {
-  for (const box of document.querySelectorAll(selector)) {
-    if (box.scrollWidth > box.clientWidth && !box.closest("[tabindex]")) box.tabIndex = 0;
-  }
-}
 
 function makeSortable(table) {
   const body = table.tBodies[0];
