@@ -13,6 +13,7 @@ from llama4lab.plots.marks import GRAY, label_ends, plain_ticks
 HERO, LOUD, QUIET = PALETTE[0], PALETTE[1], "#b0b0b0"
 BANDS = {"system": "#f2f2f2", "user": PALETTE[5], "assistant": PALETTE[4], "ipython": "#7fcdb5"}
 LETTER = 0.602  # width of a letter of DejaVu Sans Mono, in its size
+DOTS = 200 / 72  # of a point, in stored pictures
 
 
 def messages_of(text: str) -> list[tuple[str, str]]:
@@ -25,7 +26,8 @@ def bands(renderings: Mapping[str, str]) -> None:
     """Rendered conversations side by side, by the name of their template: a colored band for each message."""
     size = 7.5 if len(renderings) == 1 else 6
     line, width = 1.3 * size, (432 - 12 * (len(renderings) - 1)) / len(renderings)  # points
-    letters = int((width - 14) / (LETTER * size))
+    letter = round(LETTER * size * DOTS) / DOTS  # hinted: a whole number of dots
+    letters = int((width - 14) / letter)
     columns = {
         name: [
             (role, [piece for row in content.splitlines() for piece in textwrap.wrap(row, letters) or [""]])
@@ -106,7 +108,7 @@ def padding_gaps(paddings: Sequence[int], gaps: Mapping[str, Sequence[float]], s
         ax.plot(paddings, np.maximum(values, 1e-6), marker="o", color=color, linestyle=style, label=name)
     ax.set(xscale="log", yscale="log", xlabel="padding tokens on the left", ylabel="largest change of a logit")
     plain_ticks(ax, "x", paddings)
-    plain_ticks(ax, "y", (1e-6, 1e-4, 1e-2, 1, 100), ("10⁻⁶", "10⁻⁴", "0.01", "1", "100"))
+    plain_ticks(ax, "y", (1e-6, 1e-4, 1e-2, 1, 100), ("10⁻⁶", "10⁻⁴", "10⁻²", "1", "100"))
     ax.set_ylim(1e-7, 100)
     ax.set_title(f"Masked padding is free until it crosses a step of {step} tokens")
     colors = (LOUD, HERO, "#555555")
