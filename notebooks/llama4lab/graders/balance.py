@@ -34,6 +34,12 @@ def beyond_dice(counts, quantile=0.95):
     return bool(max_violation(counts) > dice_violation(counts, quantile))
 
 
+def beyond_any_expert(counts, quantile=0.95):
+    """The bar of single experts in place of the busiest one of each throw."""
+    draws = np.random.default_rng(5).multinomial(counts.sum(), [1 / len(counts)] * len(counts), size=3000)
+    return bool(counts.max() > np.quantile(draws, quantile))
+
+
 EXERCISES[1] = Exercise(
     right=beyond_dice,
     cases=[  # few tokens, where a large MaxVio is luck; many, where a small one is not
@@ -41,6 +47,8 @@ EXERCISES[1] = Exercise(
         (np.array([11_000] + [9_857] * 7),),  # MaxVio 0.1, 80 thousand tokens
         (np.array([40, 10, 10, 4]),),
         (np.array([18, 14, 16, 16]),),
+        (np.array([45, 31, 30, 30, 30, 30, 30, 30]),),  # MaxVio 0.41, above 2 / sqrt(32), below 95 % of dice
+        (np.array([21, 15, 14, 14]),),  # above half of the busiest experts, below 95 % of all experts
     ],
     mistakes={
         "The wrong way round: True stands for beyond dice.": lambda counts: not beyond_dice(counts),
@@ -57,6 +65,10 @@ EXERCISES[1] = Exercise(
             lambda counts: max_violation(counts) > 0.6
         ),
         "Half of all dice routers are above this bar; take the 95th percentile.": partial(beyond_dice, quantile=0.5),
+        "The rule 2 / sqrt(tokens per expert) is near the mean of dice; the bar is their 95th percentile.": (
+            lambda counts: max_violation(counts) > 2 / counts.mean() ** 0.5
+        ),
+        "95 % of single experts stay below this bar; compare with the busiest expert of each throw.": beyond_any_expert,
     },
     otherwise="The bar is the 95th percentile of MaxVio over dice routers with as many tokens and experts.",
 )
@@ -118,6 +130,13 @@ EXERCISES[2] = Exercise(
         ),
         "This is the sum over the layers; take the mean, so that the value does not depend on the depth.": (
             lambda layers: by_layer(layers).sum()
+        ),
+        "This is the largest loss of the layers; take the mean.": lambda layers: by_layer(layers).max(),
+        "The logits of the layers are averaged first; compute each layer's loss, then take the mean.": (
+            lambda layers: mean_balance_loss([torch.stack(layers).mean(dim=0)])
+        ),
+        "The softmax runs over the tokens; it must run over the experts, dim=1.": (
+            lambda layers: by_layer(layers, probability=lambda logits: logits.softmax(dim=0).mean(dim=0)).mean()
         ),
         "f must be the share of tokens that each expert took, a count; here P stands in both places.": (
             lambda layers: by_layer(layers, took=probabilities).mean()
@@ -188,6 +207,15 @@ EXERCISES[3] = Exercise(
         "The bias is in the score; the score is the sigmoid of the logit without bias.": (
             partial(biased_route, score=lambda logits, bias, chosen: own(logits + bias, chosen).sigmoid())
         ),
+        "The score comes first here; return the chosen expert, then its score.": (
+            lambda logits, bias: biased_route(logits, bias)[::-1]
+        ),
+        "The scores are a column, [tokens, 1]; take that dimension off, or index with [:, 0].": (
+            partial(biased_route, score=lambda logits, bias, chosen: own(logits, chosen).sigmoid()[:, None])
+        ),
+        "The scores are those of all pairs of tokens; take one for each token, with `gather` or arange.": (
+            partial(biased_route, score=lambda logits, bias, chosen: logits.sigmoid()[:, chosen])
+        ),
         "The score is the raw logit; apply the sigmoid.": (
             partial(biased_route, score=lambda logits, bias, chosen: own(logits, chosen))
         ),
@@ -221,6 +249,7 @@ EXERCISES[4] = Exercise(
     cases=[
         (torch.tensor([0.1, 0.0, -0.2, 0.3], dtype=torch.float64), torch.tensor([10, 2, 3, 5]), 0.01),
         (torch.zeros(3, dtype=torch.float64), torch.tensor([7, 8, 0]), 0.5),
+        (torch.zeros(4, dtype=torch.float64), torch.tensor([3, 3, 4, 5]), 0.1),  # a share that is no whole number
     ],
     mistakes={
         "The wrong way round: an expert above its share must become less attractive.": (
@@ -239,6 +268,10 @@ EXERCISES[4] = Exercise(
         "It compares tokens with the share 1/E; compare both as counts, or both as shares.": (
             lambda b, n, r: b + r * (1 / len(n) - n.double()).sign()
         ),
+        "The even share is rounded down; with 15 tokens and 4 experts it is 3.75, so an expert with 3 is below it.": (
+            lambda b, n, r: b + r * (n.sum() // len(n) - n).sign()
+        ),
+        "It compares with the median; the even share is the mean.": lambda b, n, r: b + r * (n.median() - n).sign(),
         "Only the busiest expert moves; each one below its share should rise.": (
             lambda b, n, r: b - r * one_hot(n.argmax(), len(n))
         ),
