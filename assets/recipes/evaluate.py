@@ -27,7 +27,7 @@ from llama4lab.recall import CHANCE, needle_rows, recall_accuracy
 from llama4lab.recall_hops import KINDS, hop_accuracy, hop_rows
 from routing_information import routing_figures
 from skills import recall_in_prose, skills
-from train import ABLATIONS, LANGUAGE_MODELS, SMALL_BATCH, TWO_GROUPS, is_stored
+from train import ABLATIONS, ASKED_HYBRID, LANGUAGE_MODELS, SMALL_BATCH, TWO_GROUPS, is_stored
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -206,7 +206,8 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
     names = options.names or known_proxies()
-    unstored = {f"ablations/{f.name}" for kind in ABLATIONS for f in (UNSTORED / "ablations").glob(f"{kind}-[0-9]*")}
+    kinds = (*ABLATIONS, ASKED_HYBRID)
+    unstored = {f"ablations/{f.name}" for kind in kinds for f in (UNSTORED / "ablations").glob(f"{kind}-[0-9]*")}
     known = sorted({*known_proxies(), *unstored})
     unknown = sorted(set(names) - {*known, *RUNS})
     if unknown:

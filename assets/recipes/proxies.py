@@ -166,10 +166,10 @@ def ablation_config(kind: str, vocabulary: int) -> Llama4TextConfig:
     """Small models that differ in their attention layers alone.
 
     hybrid: three chunked RoPE layers, then a global NoPE layer, as in Llama 4. grown-hybrid: the same, but its weights
-    began as chunk-only. chunk-only: all four chunked RoPE. rope: all four RoPE and global. nope: all four NoPE and
-    global.
+    began as chunk-only. asked-hybrid: the same, begun as hybrid. chunk-only: all four chunked RoPE. rope: all four RoPE
+    and global. nope: all four NoPE and global.
     """
-    kind = kind.removeprefix("grown-")
+    kind = kind.removeprefix("grown-").removeprefix("asked-")
     rope = {"hybrid": [1, 1, 1, 0], "chunk-only": [1, 1, 1, 1], "rope": [1, 1, 1, 1], "nope": [0, 0, 0, 0]}[kind]
     chunked = {"hybrid": rope, "chunk-only": rope, "rope": [0] * 4, "nope": [0] * 4}[kind]
     return Llama4TextConfig(

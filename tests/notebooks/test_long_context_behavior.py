@@ -44,10 +44,6 @@ def test_reach_of_a_change_tells_walls_from_open_layers(notebook, pattern, cross
     assert bool((reach[16:] > 0).any()) == crosses
 
 
-def test_layer_pattern_reads_the_key_that_reads_backwards(notebook):
-    assert notebook["layer_pattern"](random_model().config) == ["chunk+RoPE"] * 3 + ["all+NoPE"]
-
-
 def test_effective_length_stops_at_the_first_miss(notebook):
     scores = {256: 0.9, 64: 1.0, 128: 0.7, 512: 0.9}
     assert notebook["effective_length"](scores, 0.85) == 64

@@ -206,6 +206,18 @@ EXERCISES[4] = Exercise(
         "The factor multiplies the logit before the softmax, not the weight after it.": (
             lambda lead, n, factor: factor * needle_weight(lead, n, 1.0)
         ),
+        "The factor multiplies the logit, inside of exp: exp(factor * lead), not factor * exp(lead).": (
+            lambda lead, n, factor: factor * math.exp(lead) / (factor * math.exp(lead) + n - 1)
+        ),
+        "The others have the logit 0, and 0 times the factor is 0: each adds 1 to the sum, not exp(factor).": (
+            lambda lead, n, factor: needle_weight(lead - 1, n, factor)
+        ),
+        "The right key is part of the sum, too: exp(factor * lead) + n - 1.": (
+            lambda lead, n, factor: math.exp(factor * lead) / (n - 1)
+        ),
+        "A weight is a share of exponentials: take exp of the logit first.": (
+            lambda lead, n, factor: factor * lead / (factor * lead + n - 1)
+        ),
         "The factor divides the logit here; in Llama 4 it multiplies the query.": (
             lambda lead, n, factor: needle_weight(lead, n, 1 / factor)
         ),
@@ -241,6 +253,8 @@ EXERCISES[5] = Exercise(
         ({250: 1.0, 500: 0.5, 1000: 1.0, 2000: 1.0},),
         ({250: 0.8, 2000: 0.75, 4000: 1.0},),
         ({1000: 0.9, 250: 1.0, 2000: 0.2},),
+        ({500: 1.0, 2000: 0.85, 4000: 0.5},),  # 85 % to the digit
+        ({500: 0.8, 1000: 1.0, 2000: 0.7},),  # the base is at 1000 itself
     ],
     mistakes={
         "The bar is relative: 85 % of the model's own base score, not a fixed 0.85.": [
@@ -254,6 +268,18 @@ EXERCISES[5] = Exercise(
         "The base is the best score among lengths of at most 1000, not of all lengths.": (
             lambda scores: walk(scores, 0.85 * max(scores.values()))
         ),
+        "85 % is enough: at least is >=, not >.": lambda scores: walk(scores, np.nextafter(0.85 * base(scores), 2)),
+        "The base may be at 1000 itself: at most 1000 is <= 1000.": (
+            lambda scores: walk(
+                scores, 0.85 * max([score for length, score in scores.items() if length < 1000] or [base(scores)])
+            )
+        ),
+        "The base is the best score among the short lengths, not that of the shortest, nor their mean.": [
+            lambda scores: walk(scores, 0.85 * scores[min(scores)]),
+            lambda scores: walk(
+                scores, 0.85 * float(np.mean([score for length, score in scores.items() if length <= 1000]))
+            ),
+        ],
         "Walk the lengths from short to long; the dictionary need not be sorted.": (
             lambda scores: walk(scores, 0.85 * base(scores), list(scores))
         ),

@@ -150,7 +150,10 @@ def ladder(kinds: Mapping[str, Mapping[str, float]], trained: int, levels: Mappi
     show(fig, words["alt"])
 
 
-def by_filler(shares: Mapping[str, Mapping[int, float]]) -> None:
+def by_filler(
+    shares: Mapping[str, Mapping[int, float]],
+    title: str = "A sentence is found by its own words, and lost by other words",
+) -> None:
     """Share of right answers of scout-proxy by words of filler before each fact, a line for each way to ask."""
     fig, ax = plt.subplots(figsize=(6, 2.9))
     amounts = list(next(iter(shares.values())))
@@ -161,7 +164,7 @@ def by_filler(shares: Mapping[str, Mapping[int, float]]) -> None:
     ax.set_xticks(range(len(amounts)), amounts)
     ax.set(ylim=(-0.03, 1.05), xlabel="words of filler before each fact", ylabel="share of right answers")
     label_ends(ax, ends)
-    ax.set_title("A sentence is found by its own words, and lost by other words")
+    ax.set_title(title)
     show(
         fig,
         "Share of right answers by words of filler before each fact: with shared words it stays high, in other words it falls.",
