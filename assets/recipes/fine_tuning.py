@@ -28,12 +28,13 @@ from llama4lab.assets import ASSETS, read_json, write_manifest
 from llama4lab.checkpoints import load_checkpoint
 from llama4lab.dispatch import sorted_dispatch
 from llama4lab.lesson import known, lesson
+from llama4lab.notebook_functions import functions_of
 from llama4lab.routing import record_routing
 from skills import exact_answers
 
 OUTPUT = ASSETS / "measurements" / "fine_tuning.json"
 PARTS = ROOT / ".work" / "fine_tuning"
-STEPS, ROWS, WARM_UP = 80, 16, 10
+STEPS, ROWS = 80, 16
 PATH = (0, 5, 10, 15, 20, 30, 40, 60, 80)  # steps after which what was learned is measured
 QUESTIONS, OF_A_KIND, TEXTS = 100, 30, 8
 ATTENTION = r".*language_model.*\.(q|k|v|o)_proj"
@@ -175,6 +176,19 @@ def balance_loss(router_logits: tuple[torch.Tensor, ...]) -> torch.Tensor:
     return torch.stack(losses).mean()
 
 
+class Balanced(torch.nn.Module):
+    """A model whose loss has `weight` times the balance loss added to it."""
+
+    def __init__(self, model: torch.nn.Module, weight: float) -> None:
+        super().__init__()
+        self.model, self.weight = model, weight
+
+    def forward(self, **inputs):
+        output = self.model(**inputs, output_router_logits=True)
+        output.loss = output.loss + self.weight * balance_loss(output.router_logits)
+        return output
+
+
 def prepared(lab: Lab, arm: Arm, seed: int) -> torch.nn.Module:
     torch.manual_seed(seed)
     model = copy.deepcopy(lab.model)
@@ -186,14 +200,13 @@ def prepared(lab: Lab, arm: Arm, seed: int) -> torch.nn.Module:
 
 
 def run(lab: Lab, arm: Arm, seed: int) -> dict:
-    """Train one model and measure it."""
+    """Train one model with the notebook's own step and rate, and measure it."""
     model, rng = prepared(lab, arm, seed), random.Random(f"lesson-{seed}")
     chat = conversations.chat(random.Random(f"chat-{seed}"), held_out=False)
-    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    optimizer = torch.optim.AdamW(trained, lr=arm.rate, weight_decay=0)
-    schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimizer, lambda step: min((step + 1) / WARM_UP, 1, 3 * (STEPS - step) / STEPS)
-    )
+    notebook = functions_of("fine_tune")
+    notebook["STEPS"] = STEPS
+    optimizer = notebook["optimizer_for"](model, arm.rate)
+    learner = Balanced(model, arm.balance) if arm.balance else model
     path = []
     for step in range(STEPS + 1):
         if step in PATH:
@@ -202,18 +215,11 @@ def run(lab: Lab, arm: Arm, seed: int) -> dict:
         if step == STEPS:
             break
         model.train()
-        ids, labels = lab.batch(rng, arm, chat)
-        with sorted_dispatch(model):
-            output = model(input_ids=ids, labels=labels, use_cache=False, output_router_logits=bool(arm.balance))
-        loss = output.loss + (arm.balance * balance_loss(output.router_logits) if arm.balance else 0)
-        optimizer.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(trained, 1.0)
-        optimizer.step()
-        schedule.step()
+        optimizer.param_groups[0]["lr"] = arm.rate * notebook["rate_at"](step)
+        notebook["one_step"](learner, optimizer, *lab.batch(rng, arm, chat))
     with sorted_dispatch(model):
         return {
-            "trained": sum(parameter.numel() for parameter in trained),
+            "trained": sum(parameter.numel() for parameter in optimizer.param_groups[0]["params"]),
             "path": path,
             "new, words of the lesson": lab.answered(model, lesson, False),
             "skills": lab.skills(model),

@@ -32,6 +32,8 @@ _SECRET = re.compile(r"TOKEN|KEY|SECRET|PASSWORD|CREDENTIAL", re.IGNORECASE)
 _LEFT_OUT = re.compile(
     r"(HF_|HUGGING_FACE_|OPENAI_|TRANSFORMERS_|TORCHELASTIC_|MASTER_|LOCAL_|GROUP_|ROLE_)|SSL_CERT_|.*_proxy$", re.I
 )
+# glibc keeps freed memory in an arena for each thread; several processes at once cannot afford that.
+_LEAN = {"MALLOC_ARENA_MAX": "1", "MALLOC_TRIM_THRESHOLD_": "131072"}
 _ERROR_LINE = re.compile(r"^(?:\[rank\d+\]: )?((?:\w+\.)*\w*(?:Error|Exception|Interrupt)\b.*)$", re.MULTILINE)
 
 
@@ -149,7 +151,7 @@ def run_processes(script: Path, *arguments: str, processes: int = 2, timeout: fl
     with tempfile.TemporaryDirectory() as folder:
         log = Path(folder) / "log"
         with open(log, "wb") as stream:
-            process = _start("llama4lab.loopback_torchrun", command, source, stream)
+            process = _start("llama4lab.loopback_torchrun", command, source, stream, **_LEAN)
         try:
             code = process.wait(timeout=timeout)
         except subprocess.TimeoutExpired:

@@ -6,7 +6,13 @@ Models are built on PyTorch's meta device: every tensor has its shape and no sto
 from pathlib import Path
 
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageTextToText, PreTrainedConfig
+from transformers import (
+    AttentionInterface,
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoModelForImageTextToText,
+    PreTrainedConfig,
+)
 
 from llama4lab.assets import ASSETS, read_json
 from llama4lab.checkpoints import quiet_transformers
@@ -64,6 +70,26 @@ def build_on_meta(config: PreTrainedConfig | str | Path) -> torch.nn.Module:
         auto_class = AutoModelForImageTextToText if config.model_type == "llama4" else AutoModelForCausalLM
         with torch.device("meta"):
             return auto_class.from_config(config, dtype=torch.bfloat16)
+
+
+def _fused_attention(module, query, key, value, mask, **options):
+    # A fused kernel keeps its inputs and its output for the way back, not the scores. Of torch's operators of this kind
+    # it is the one for CPUs that has shapes for the meta device on every build.
+    output, _ = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(query, key, value, 0.0, True)
+    return output.transpose(1, 2), None
+
+
+AttentionInterface.register("fused_on_meta", _fused_attention)
+
+
+def forward_on_meta(model: torch.nn.Module, tokens: int) -> torch.Tensor:
+    """The loss of one row of tokens, no longer than a chunk, in a text model on the meta device; attention is fused."""
+    model.config._attn_implementation = "fused_on_meta"
+    ids = torch.zeros(1, tokens, dtype=torch.long, device="meta")
+    # Masks would be made from values, which this device has not; within one chunk causal attention needs none.
+    masks = {"full_attention": None, "chunked_attention": None}
+    positions = torch.arange(tokens, device="meta")[None]
+    return model(input_ids=ids, labels=ids, attention_mask=masks, position_ids=positions, use_cache=False).loss
 
 
 def part_of(parameter_name: str) -> str:

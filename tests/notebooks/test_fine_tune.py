@@ -12,6 +12,7 @@ from llama4lab.assets import read_json
 from llama4lab.checkpoints import load_checkpoint
 from llama4lab.dispatch import sorted_dispatch
 from llama4lab.lesson import COUNTRY_OF, PEOPLE, known, lesson
+from llama4lab.parameters import build_on_meta, forward_on_meta
 
 EXPERTS = ["feed_forward.experts.gate_up_proj", "feed_forward.experts.down_proj"]
 
@@ -70,6 +71,20 @@ def test_gradients_through_sorted_dispatch_are_the_library_s(notebook, loaded, s
     assert any(gradient.any() for name, gradient in gradients[0].items() if ".experts." in name)
     for name, gradient in gradients[0].items():
         assert_close(gradients[1][name], gradient, atol=1e-6, rtol=1e-3)
+
+
+def test_what_a_pass_on_the_meta_device_keeps_is_what_a_real_one_keeps(notebook, loaded):
+    shapes_alone = build_on_meta(copy.deepcopy(loaded.language_model.config))
+    counted = notebook["kept_bytes"](shapes_alone, lambda: forward_on_meta(shapes_alone, 96))
+    real, ids = copy.deepcopy(loaded.language_model).to(torch.bfloat16), torch.zeros(1, 96, dtype=torch.long)
+    kept = notebook["kept_bytes"](real, lambda: real(input_ids=ids, labels=ids, use_cache=False))
+    assert sum(counted) == sum(kept) > 0
+
+
+def test_pictures_have_no_label(notebook, loaded):
+    patch = loaded.config.image_token_id
+    ids = [1, patch, patch, 5, *notebook["HEADER"], 7, 8]
+    assert notebook["label"](ids) == [-100] * (len(ids) - 2) + [7, 8]
 
 
 def test_the_adapter_of_another_model_is_refused(notebook, loaded, tmp_path):

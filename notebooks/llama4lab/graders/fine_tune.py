@@ -97,8 +97,8 @@ EXERCISES[2] = Exercise(
 # ---- 3: who sees whom in a packed row ----
 
 
-def may_see(starts, length, chunk, walls=True, own_chunks=True, causal=True, chunks=True):
-    begins = [max(start for start in starts if start <= column) for column in range(length)]
+def may_see(starts, length, chunk, walls=True, own_chunks=True, causal=True, chunks=True, late=0):
+    begins = [max((start for start in starts if start + late <= column), default=0) for column in range(length)]
     rooms = [
         (start if walls else 0, (column - (start if own_chunks else 0)) // chunk if chunks else 0)
         for column, start in enumerate(begins)
@@ -107,6 +107,11 @@ def may_see(starts, length, chunk, walls=True, own_chunks=True, causal=True, chu
         [(key <= query or not causal) and rooms[key] == rooms[query] for key in range(length)]
         for query in range(length)
     ]
+
+
+def sliding(starts, length, chunk):
+    without = may_see(starts, length, chunk, chunks=False)
+    return [[sees and query - key < chunk for key, sees in enumerate(row)] for query, row in enumerate(without)]
 
 
 EXERCISES[3] = Exercise(
@@ -121,6 +126,16 @@ EXERCISES[3] = Exercise(
         ),
         "A token sees tokens after it.": lambda starts, length, chunk: may_see(starts, length, chunk, causal=False),
         "That is a layer without chunks.": lambda starts, length, chunk: may_see(starts, length, chunk, chunks=False),
+        "A chunk is a room with walls, not the last tokens seen from each query.": sliding,
+        "A token sees itself, too.": (
+            lambda starts, length, chunk: [
+                [sees and key != query for key, sees in enumerate(row)]
+                for query, row in enumerate(may_see(starts, length, chunk))
+            ]
+        ),
+        "The column in `starts` belongs to the new conversation.": (
+            lambda starts, length, chunk: may_see(starts, length, chunk, late=1)
+        ),
         "Queries are the rows, keys the columns.": (
             lambda starts, length, chunk: [list(row) for row in zip(*may_see(starts, length, chunk), strict=True)]
         ),

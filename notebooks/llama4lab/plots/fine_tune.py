@@ -19,6 +19,8 @@ def two_lessons(
     for values, color, style in zip(losses.values(), (LOUD, HERO), ("-", "--"), strict=True):
         left.plot(values, color=color, linestyle=style, linewidth=2)
     left.set(xlabel="step", ylabel="loss, nats a token", ylim=(0, None))
+    for height, color, words in ((4.9, LOUD, "the lesson alone"), (4.3, HERO, "a quarter old (dashed)")):
+        left.text(13, height, words, color=color, fontsize=8)
     left.set_title("The losses look alike ...")
     names = {"before": before} | dict(shares)
     labels = ["before", "the lesson\nalone", "a quarter\nold question"]
@@ -36,6 +38,29 @@ def two_lessons(
         fig,
         "Two losses fall alike; bars of exact answers: both lessons teach the new question, only the mixed one keeps the old.",
         values,
+    )
+
+
+def loss_strips(rows: Mapping[str, Sequence[str]]) -> None:
+    """Conversations as strips of tokens; each token is "template", "patch" or "answer"."""
+    fig, ax = plt.subplots(figsize=(6, 1.75))
+    looks = {"template": ("#d9d9d9", ""), "patch": ("white", "////"), "answer": (LOUD, "")}
+    for row, kinds in enumerate(rows.values()):
+        for place, kind in enumerate(kinds):
+            color, hatch = looks[kind]
+            ax.barh(row, 0.86, left=place, height=0.5, color=color, hatch=hatch, edgecolor="black", linewidth=0.5)
+        for kind in ("patch", "answer"):
+            places = [place for place, one in enumerate(kinds) if one == kind]
+            if places:
+                words = f"{len(places)} patches: −100" if kind == "patch" else f"{len(places)} with a label"
+                ax.text(sum(places) / len(places) + 0.4, row - 0.33, words, fontsize=8, ha="center", va="bottom")
+    ax.set_yticks(range(len(rows)), list(rows))
+    ax.set(xlabel="token", ylabel="chat", ylim=(len(rows) - 0.6, -0.75), xlim=(0, max(map(len, rows.values())) + 3))
+    ax.grid(False)
+    values = {name: f"{len(kinds)} tokens, {kinds.count('patch')} patches, {kinds.count('answer')} with a label"
+              for name, kinds in rows.items()}  # fmt: skip
+    show(
+        fig, "Two chats as strips of tokens; words of the user and patches have no label, the short answer has.", values
     )
 
 
@@ -161,6 +186,62 @@ def memory(gigabytes: Mapping[str, tuple[float, float]]) -> None:
         fig,
         "Gigabytes of weights and of gradients with moments for Scout: 1304 for all weights, 217 with LoRA, "
         "72 with 4-bit experts.",
+        values,
+    )
+
+
+def activations(gigabytes: Mapping[str, tuple[float, float]]) -> None:
+    """What blocks, and logits with the loss, keep for the way back, for each way to train Scout."""
+    fig, ax = plt.subplots(figsize=(6, 2.3))
+    for row, (blocks, logits) in enumerate(gigabytes.values()):
+        ax.barh(row, blocks, color=HERO)
+        ax.barh(row, logits, left=blocks, color=PALETTE[4], edgecolor="black", linewidth=0.4)
+        ax.text(blocks + logits + 4, row, f"{blocks + logits:.0f} GB", fontsize=8, va="center")
+    ax.set_yticks(range(len(gigabytes)), list(gigabytes))
+    ax.set(xlabel="GB kept for the way back, 4,096 tokens", ylabel="way to train", xlim=(0, 350))
+    ax.set_ylim(len(gigabytes) - 0.5, -0.5)
+    ax.grid(axis="y")
+    ax.set_title("LoRA keeps as much; checkpointing does not")
+    ax.text(130, 2.0, "in the blocks", color=HERO, fontsize=9, fontweight="bold")
+    ax.text(130, 2.6, "logits and loss (orange tip)", color="#444444", fontsize=9)
+    values = {name: [f"{value:.0f}" for value in pair] for name, pair in gigabytes.items()}
+    show(
+        fig,
+        "Gigabytes of activations of Scout: 312 with every token in every expert, 58 with one expert a token, 57 with "
+        "LoRA, 6 with checkpointing.",
+        values,
+    )
+
+
+def rounded_corrections(factors: Sequence[float], unchanged: Sequence[float], arrived: Sequence[float]) -> None:
+    """Weights that a merge in bfloat16 leaves as they were, and how much of the correction is in the others."""
+    fig, ax = plt.subplots(figsize=(6, 2.8))
+    ax.plot(factors, [100 * share for share in unchanged], color=LOUD, linestyle="--", marker="s", markersize=4)
+    ax.plot(factors, [100 * share for share in arrived], color=HERO, marker="o", markersize=4, linewidth=2.4)
+    ax.set(xscale="log", xlabel="size of the correction, times that of our lesson", ylabel="%", ylim=(0, 108))
+    ax.set_xlim(factors[0] * 1.15, factors[-1] * 0.87)  # smaller to the right
+    plain_ticks(ax, "x", factors)
+    for pair, other, color in ((unchanged, arrived, LOUD), (arrived, unchanged, HERO)):
+        for factor, share, against in zip(factors, pair, other, strict=True):
+            over = share > against or share < 0.1
+            if share < 0.995:
+                offset = (0, 5 if over else -12)
+                words, place = f"{100 * share:.0f}", (factor, 100 * share)
+                ax.annotate(words, place, offset, textcoords="offset points", fontsize=8, ha="center", color=color)
+    ax.set_title("Weights stay where they were long before the correction is lost")
+    label_ends(
+        ax, [("correction\nthat arrives", 100 * arrived[-1], HERO), ("weights\nunchanged", 100 * unchanged[-1], LOUD)]
+    )
+    at = {factor: (left, right) for factor, left, right in zip(factors, unchanged, arrived, strict=True)}
+    values = {
+        "full size": "nearly all arrives" if at[1][1] > 0.95 and at[1][0] < 0.1 else "less arrives",
+        "a hundredth": "most weights unchanged, more than half of it arrives"
+        if at[0.01][0] > 0.5 and at[0.01][1] > 0.5
+        else "otherwise",
+    }
+    show(
+        fig,
+        "As a correction shrinks, more and more weights round back to what they were, while most of it still arrives.",
         values,
     )
 
