@@ -17,6 +17,11 @@ def distillation_loss(student_logits, teacher_logits, temperature, power=2, of_s
     return (p.exp() * (p - q)).sum(-1).mean() * temperature**power
 
 
+def cross_entropy(student_logits, teacher_logits, temperature):
+    q, p = ((logits / temperature).log_softmax(-1) for logits in (student_logits, teacher_logits))
+    return -(p.exp() * q).sum(-1).mean() * temperature**2
+
+
 def draw(*seeds):
     return [torch.randn(2, 3, 5, generator=torch.Generator().manual_seed(seed), dtype=torch.float64) for seed in seeds]
 
@@ -32,6 +37,7 @@ EXERCISES[1] = Exercise(
         "That is the reverse direction: the teacher's chances are the weights.": (
             lambda student, teacher, temperature: distillation_loss(teacher, student, temperature)
         ),
+        "That is the cross-entropy: equal students would not have 0; subtract the teacher's own entropy.": cross_entropy,
         "That is a sum over positions; take their mean.": (
             lambda student, teacher, temperature: 6 * distillation_loss(student, teacher, temperature)
         ),
@@ -60,6 +66,12 @@ def carry_over(probabilities, teacher_words, student_words, fits=begins, pick=ma
             carried[student_words.index(word)] += chance
     total = sum(carried)
     return [chance / total for chance in carried] if scale and total else carried
+
+
+def to_all(probabilities, teacher_words, student_words):
+    pairs = list(zip(probabilities, teacher_words, strict=True))
+    carried = [sum(p for p, theirs in pairs if theirs.startswith(ours)) for ours in student_words]
+    return [chance / sum(carried) for chance in carried] if sum(carried) else [0.0] * len(carried)
 
 
 def last_wins(probabilities, teacher_words, student_words):
@@ -93,6 +105,7 @@ EXERCISES[2] = Exercise(
             carry_over, fits=lambda theirs, ours: ours in theirs
         ),
         "What is left was not scaled to sum to 1.": partial(carry_over, scale=False),
+        "Each word gives its chance to one student's word, the longest; yours gives it to all that fit.": to_all,
         "Several teacher's words may go to one of the student's: add them.": last_wins,
     },
     otherwise='With " p" and " pea", " peaches" and " pears" go to " pea", " plums" to " p".',
@@ -121,6 +134,9 @@ EXERCISES[3] = Exercise(
         ),
         "That counts bits of the ids, not whole bytes.": (
             lambda vocabulary, k, value: k * (value + (vocabulary - 1).bit_length())
+        ),
+        "An id of 18 bits takes three bytes; round up, not down.": (
+            lambda vocabulary, k, value: k * (value + max(1, (vocabulary - 1).bit_length() // 8))
         ),
         "The ids are counted once; each of the k numbers has its own.": (
             lambda vocabulary, k, value: k * value + id_bytes(vocabulary)

@@ -33,6 +33,8 @@ def soft_targets(asked: Mapping[str, Mapping[str, float]]) -> None:
         ax.barh(places, list(words.values()), color=color)
         for place, (word, chance) in enumerate(words.items()):
             shown = "".join(letter if letter.isprintable() else "↵" for letter in word.strip(" ")) or "space"
+            twin = any(other != word and other.strip() == word.strip() != "" for other in words)
+            shown += ", no space before" if twin and not word.startswith(" ") else ""
             ax.text(chance + 0.02, place, shown, fontsize=8, va="center")
         half = text.rfind(" ", 0, 26) if len(text) > 26 else len(text)
         lines = [text[:half], text[half + 1 :]]
@@ -88,7 +90,7 @@ def two_peaks(x: np.ndarray, teacher: np.ndarray, students: Mapping[str, np.ndar
 
 def kept_targets(kept: Sequence[int], panels: Mapping[str, Mapping[str, Sequence[float]]]) -> None:
     """Error of the gradient by how many of the teacher's numbers are kept; panels: of one token and of their mean."""
-    fig, axes = plt.subplots(1, len(panels), figsize=(6, 2.9))
+    fig, axes = plt.subplots(1, len(panels), figsize=(6, 3.1))
     for ax, (panel, errors) in zip(axes, panels.items(), strict=True):
         for (name, values), color, mark in zip(errors.items(), (LOUD, HERO, THIRD), "so^", strict=True):
             ax.plot(kept, values, marker=mark, markersize=4, color=color, linewidth=2, label=name)
@@ -97,6 +99,7 @@ def kept_targets(kept: Sequence[int], panels: Mapping[str, Mapping[str, Sequence
     fig.supylabel("error of the gradient")
     axes[0].legend(loc="lower left", fontsize=8)
     fig.supxlabel("numbers kept of a token")
+    fig.suptitle("In the mean, the sum of the rest repairs most of the cut")
     show(
         fig, "Error of the gradient by the numbers kept: on one token the lot is worst, in the mean of many the cut is."
     )
@@ -159,7 +162,7 @@ def gap_by_step(steps: Sequence[int], gaps: Mapping[str, Sequence[Sequence[float
 
 def arms(gains: Mapping[str, Mapping[str, Sequence[float]]]) -> None:
     """What students gain on the student alone of the same seed, in nats; gains: by panel, then by arm."""
-    fig, axes = plt.subplots(1, len(gains), figsize=(6, 3), sharey=True)
+    fig, axes = plt.subplots(1, len(gains), figsize=(6, 3.2), sharey=True)
     for ax, (panel, rows) in zip(axes, gains.items(), strict=True):
         for row, values in enumerate(rows.values()):
             color = HERO if np.mean(values) > 0 else LOUD
@@ -169,6 +172,7 @@ def arms(gains: Mapping[str, Mapping[str, Sequence[float]]]) -> None:
         ax.set(title=panel, ylim=(len(rows) - 0.4, -0.6))
         ax.set_yticks(range(len(rows)), list(rows))
     fig.supxlabel("nats gained on the student alone (right is better)")
+    fig.suptitle("Soft first beats hard first; all soft is as good or better")
     axes[0].set_ylabel("targets")
     show(fig, "Nats gained on the student alone, every seed, for ways to mix hard and soft targets.")
 
@@ -200,7 +204,7 @@ def own_text(
 
 def reliability(panels: Mapping[str, Mapping[str, tuple[Sequence[float], Sequence[float]]]]) -> None:
     """How often students are right by how sure they are; panels: by amount of text, then (confidence, accuracy)."""
-    fig, axes = plt.subplots(1, len(panels), figsize=(6, 3), sharey=True)
+    fig, axes = plt.subplots(1, len(panels), figsize=(6, 3.2), sharey=True)
     for ax, (panel, lines) in zip(axes, panels.items(), strict=True):
         ax.plot([0, 1], [0, 1], color="black", linewidth=0.8)
         for name, (sure, right) in lines.items():
@@ -209,6 +213,7 @@ def reliability(panels: Mapping[str, Mapping[str, tuple[Sequence[float], Sequenc
     axes[0].set_ylabel("share that was right")
     axes[0].legend(loc="upper left", fontsize=8)
     fig.supxlabel("how sure the student was")
+    fig.suptitle("With few pages the teacher halves false certainty")
     show(
         fig,
         "Share of right guesses by confidence, with and without the teacher, beside the diagonal of an honest student.",
@@ -233,7 +238,7 @@ def shared_routing(bits: Mapping[str, Sequence[float]]) -> None:
 
 def two_kinds(values: Mapping[str, Mapping[str, Sequence[float]]]) -> None:
     """Held-out NLL of sparse and dense students, alone and taught; values: by panel, then by student."""
-    fig, axes = plt.subplots(1, len(values), figsize=(6, 2.6), sharey=True)
+    fig, axes = plt.subplots(1, len(values), figsize=(6, 2.8), sharey=True)
     for ax, (panel, students) in zip(axes, values.items(), strict=True):
         for row, (name, column) in enumerate(students.items()):
             color = HERO if "taught" in name else LOUD
@@ -241,5 +246,6 @@ def two_kinds(values: Mapping[str, Mapping[str, Sequence[float]]]) -> None:
         ax.set_yticks(range(len(students)), list(students))
         ax.set(title=panel, ylim=(len(students) - 0.5, -0.5))
     fig.supxlabel("held-out nats a token")
+    fig.suptitle("The teacher helps a dense student as much as a mixture")
     axes[0].set_ylabel("student")
     show(fig, "Held-out nats of a mixture and of a dense student of equal active size, alone and taught, every seed.")
