@@ -14,6 +14,7 @@ from llama4lab.checkpoints import load_checkpoint
 from llama4lab.errors import CourseError
 from llama4lab.explore import explore_pictures
 from llama4lab.parameters import real_config
+from llama4lab.picture_exam import Exam, ask
 
 
 @pytest.fixture(scope="module")
@@ -150,3 +151,11 @@ def test_explorer_shows_tiles_and_tokens(notebook):
     assert "1 × 1 tiles, 1 with the global one: 144 patch tokens, 147 in all" in result.value
     width.value, height.value = 1920, 1080
     assert "5 × 3 tiles" in result.value and result.value.count("&#9633;") == 15
+
+
+def test_the_exam_sees_through_the_encoder_that_it_is_given(notebook):
+    encode_tiles = notebook["encode_tiles"]
+    exam = Exam(*(notebook[name] for name in ("model", "tokenizer", "encode", "encode_tiles", "read")))
+    asked = [entry for entry in ask(4, seed=7, grids=((1, 1), (2, 1))) if entry[1] == "color"]
+    right = exam.share_right(asked)["color"]
+    assert right == 1 > exam.share_right(asked, lambda model, tiles: encode_tiles(model, tiles) * 0)["color"]
