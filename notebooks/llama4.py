@@ -250,10 +250,10 @@ def cut_into_tiles(image: Image.Image, vision: Config | None, most: int = 16) ->
 
 def chat_prompt(question: str, rows: int = 0, columns: int = 0, blocks: int = 0) -> str:
     """A question as the model was taught to read it, after the place of a picture if there is one."""
-    tile = "<|patch|>" * blocks
-    tiles = ("<|tile_x_separator|>".join([tile] * columns) + "<|tile_y_separator|>") * rows * (rows * columns > 1)
+    tile, header = "<|patch|>" * blocks, "<|header_start|>{}<|header_end|>\n\n".format
+    row = "<|tile_x_separator|>".join([tile] * columns) + "<|tile_y_separator|>"
+    tiles = row * rows if rows * columns > 1 else ""  # a single tile is the whole picture already
     picture = f"<|image_start|>{tiles}<|image|>{tile}<|image_end|>" if rows else ""
-    header = "<|header_start|>{}<|header_end|>\n\n".format
     return f"<|begin_of_text|>{header('user')}{picture}{question}<|eot|>{header('assistant')}"
 
 
@@ -288,7 +288,7 @@ def main() -> None:
         tokenizer = Tokenizer.from_str((options.folder / "tokenizer.json").read_text(encoding="utf-8"))
         pixels, *grid = cut_into_tiles(Image.open(options.image), model.config.vision) if options.image else (None,)
     except (OSError, ValueError, safetensors.SafetensorError) as error:
-        sys.exit(str(error) + ": give the folder of a whole checkpoint, and a picture." * isinstance(error, OSError))
+        sys.exit(f"{error}: give a whole checkpoint, and a picture." if isinstance(error, OSError) else str(error))
     prompt = torch.tensor([tokenizer.encode(chat_prompt(options.question, *grid), add_special_tokens=False).ids])
     stop, stream = {tokenizer.token_to_id(name) for name in STOP}, decoders.DecodeStream(skip_special_tokens=True)
     for token in islice(generate(model, prompt, pixels, stop, temperature=options.temperature), 256):

@@ -6,15 +6,19 @@ how many times as much the library takes.
 - token: one more token after that prompt.
 - token_of_an_answer: greedy generation after a short question, by each program's own loop.
 - prompt_with_all_logits: reading the prompt for the logits of every token.
+- prompt_s_without: llama4.py alone, reading the prompt as for `prompt`, with pieces exchanged for the library's way: walls
+  as one mask of T x T in the chunked layers, every expert on every token, and both.
 One CPU thread, seconds that the thread spent on the CPU, the fastest call kept; memory is the peak of PyTorch's
-allocator during a call; attention is scaled_dot_product_attention in both. Less than a minute.
+allocator during a call; attention is scaled_dot_product_attention in both. About a minute.
 """
 
 import time
 from collections.abc import Callable
 from itertools import islice
+from unittest import mock
 
 import torch
+import torch.nn.functional as F
 
 import llama4
 import samples
@@ -50,6 +54,49 @@ def compared(figures: dict[str, float]) -> dict[str, float]:
 
 def per_token(seconds: dict[str, float]) -> dict[str, float]:
     return {name: 1000 * value / WRITTEN for name, value in seconds.items()}
+
+
+def walls_as_a_mask(tokens: int) -> Callable[..., torch.Tensor]:
+    """Attention of chunked layers with one mask for the whole prompt, built once, as the library does it."""
+    folded, masks = llama4.attend_between_walls, {}
+
+    def attend(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, chunk: int) -> torch.Tensor:
+        if chunk >= tokens:
+            return folded(q, k, v, chunk)  # a global layer: causal, without a mask, in the library too
+        if chunk not in masks:
+            at = torch.arange(tokens)
+            masks[chunk] = (at <= at[:, None]) & (at // chunk == at[:, None] // chunk)
+        return F.scaled_dot_product_attention(q, k, v, masks[chunk], enable_gqa=True)
+
+    return attend
+
+
+def every_expert_on_every_token(x: torch.Tensor, w: llama4.Weights) -> torch.Tensor:
+    """The experts as in the library: copies of all tokens for each, of which all but one are multiplied by 0."""
+    tokens = x.flatten(0, 1)
+    gate_up, down = w["feed_forward.experts.gate_up_proj"], w["feed_forward.experts.down_proj"]
+    logit, expert = w.linear("feed_forward.router", tokens).max(-1)
+    score = torch.zeros(len(gate_up), len(tokens)).scatter(0, expert[None], logit.sigmoid()[None])
+    gate, up = ((tokens * score[..., None]) @ gate_up).chunk(2, dim=-1)
+    routed = ((F.silu(gate) * up) @ down).sum(0)
+    return (llama4.mlp(tokens, w, "feed_forward.shared_expert") + routed).view_as(x)
+
+
+def without(ours: llama4.Llama4, prompt: torch.Tensor) -> dict[str, dict[str, float]]:
+    """Seconds of reading the prompt with pieces of llama4.py exchanged, and how many times as long that takes."""
+    walls = {"attend_between_walls": walls_as_a_mask(prompt.shape[1])}
+    experts = {"experts": every_expert_on_every_token}
+    ways = {"nothing": {}, "folded walls": walls, "sorted experts": experts, "both": walls | experts}
+
+    def read(pieces: dict[str, Callable]) -> torch.Tensor:
+        with mock.patch.multiple(llama4, **{"mlp": llama4.mlp} | pieces):
+            return ours(prompt, cache=ours.new_cache(), last_only=True)
+
+    for pieces in ways.values():
+        torch.testing.assert_close(read(pieces), read({}), atol=1e-4, rtol=0)
+    seconds = fastest({name: lambda pieces=pieces: read(pieces) for name, pieces in ways.items()}, 3)
+    times = {name: value / seconds["nothing"] for name, value in seconds.items()}
+    return {name: {"s": rounded(seconds[name]), "ratio": rounded(times[name])} for name in ways}
 
 
 def measure(proxy: str) -> dict[str, dict[str, float]]:
@@ -91,6 +138,7 @@ def measure(proxy: str) -> dict[str, dict[str, float]]:
         "token_ms": compared(per_token(fastest(writes, 10))),
         "token_of_an_answer_ms": compared(per_token(fastest(answers, 10))),
         "prompt_with_all_logits_s": compared(fastest(every, 3)),
+        "prompt_s_without": without(ours, prompt),
     }
 
 

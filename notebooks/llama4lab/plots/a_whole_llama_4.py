@@ -18,7 +18,8 @@ def lines_of_parts(lines: Mapping[str, int]) -> None:
     for row, count in enumerate(lines.values()):
         ax.text(count + 0.7, row, str(count), va="center", fontsize=8)
     ax.set_yticks(range(len(lines)), list(lines))
-    ax.set(ylim=(len(lines) - 0.4, -0.6), xlabel="lines", ylabel="part of llama4.py")
+    ax.set(ylim=(len(lines) - 0.4, -0.6), xlim=(0, 1.06 * max(lines.values())))
+    ax.set(xlabel="lines", ylabel="part of llama4.py")
     ax.set_title("No part of Llama 4 takes more than a screen")
     show(fig, "Bars: lines of each part of llama4.py. The model class and pictures are the longest.")
 
@@ -33,6 +34,7 @@ def gap_by_position(gaps: Mapping[str, np.ndarray], chunk: int) -> None:
     for wall in range(chunk, len(values), chunk):
         ax.axvline(wall, color="black", linewidth=2)
         ax.text(wall + 2, 30, "wall", fontsize=8)
+    ax.text(2, 1.5 * ROUNDING, "rounding, or less", fontsize=8)
     ax.set(xlabel="position", ylabel="largest gap in the logits", ylim=(5e-5, 200), xlim=(0, 1.13 * len(values)))
     ax.set_title("A cache without walls is right until the first wall")
     show(
@@ -53,7 +55,10 @@ def gaps_of_faults(gaps: Mapping[str, Sequence[float]]) -> None:
     ax.text(ROUNDING * 1.3, -0.75, "rounding, or less", fontsize=8)
     ax.set_yticks(range(len(gaps)), list(gaps))
     ax.set(xscale="log", ylim=(len(gaps) - 0.5, -1.2), xlabel="largest gap in the logits", ylabel="exchanged piece")
-    ax.set_title("Filled: a prompt within one chunk. Ring: a prompt of three")
+    for place, (line, color) in enumerate((("● a prompt within one chunk", LOUD), ("○ a prompt of three", HERO))):
+        ax.text(1e-3, 0.2 + 0.9 * place, line, fontsize=9, color=color, va="center")
+    hidden = sum(short < ROUNDING < long for short, long in gaps.values())
+    ax.set_title(f"{hidden} of {len(gaps) - 1} faults hide in a short prompt")
     show(
         fig, "Faults by the gap that they make: half of them show nothing in a short prompt and all show in a long one."
     )
@@ -77,11 +82,15 @@ def fact_over_wall(rows: Sequence[tuple[str, float, float]]) -> None:
     for row, (_, right, rival) in enumerate(rows):
         ax.barh(row - 0.2, right, 0.38, color=HERO)
         ax.barh(row + 0.2, rival, 0.38, color=LOUD)
+        label = {"va": "center", "fontsize": 8, "bbox": {"color": "white", "pad": 1}}
+        ax.text(right + 0.01, row - 0.2, "the right color, " * (rival > 0) + f"{right:.2f}", color=HERO, **label)
+        if rival:  # one row needs the names
+            ax.text(rival + 0.01, row + 0.2, f"the other thing's, {rival:.2f}", color=LOUD, **label)
     ax.axvline(0.5, color="black", linewidth=0.8, linestyle=":")
     ax.text(0.51, -0.72, "one chance in two", fontsize=8)
     ax.set_yticks(range(len(rows)), [sentence for sentence, _, _ in rows])
-    ax.set(ylim=(len(rows) - 0.4, -1.1), xlim=(0, 1.05), ylabel="where the wall is ▌", xlabel="share of rows")
-    ax.set_title("Blue: the right color. Orange: the other thing's")
+    ax.set(ylim=(len(rows) - 0.4, -1.1), xlim=(0, 1.1), ylabel="place of the wall", xlabel="share of rows")
+    ax.set_title("A wall right before the color loses the fact")
     show(fig, "Share of right answers by the place of the wall: lost only where it parts the thing from its color.")
 
 
@@ -91,12 +100,13 @@ def ratios(figures: Mapping[str, Mapping[str, float]]) -> None:
     names = list(next(iter(figures.values())))
     for offset, ((proxy, values), color) in enumerate(zip(figures.items(), (HERO, LOUD), strict=True)):
         places = np.arange(len(names)) + 0.38 * offset
-        ax.barh(places, list(values.values()), 0.36, color=color, label=proxy)
+        ax.barh(places, list(values.values()), 0.36, color=color)
+        ax.text(values[names[0]] + 2.6, places[0], proxy, va="center", fontsize=9, color=color)
         for place, value in zip(places, values.values(), strict=True):
             ax.text(value + 0.3, place, f"{value:.1f}", va="center", fontsize=8)
     ax.axvline(1, color="black", linewidth=0.8)
     ax.set_yticks(np.arange(len(names)) + 0.19, names)
     ax.set(ylim=(len(names) - 0.3, -0.4), xlabel="transformers takes so many times as much", ylabel="what is measured")
     ax.set_title("The readable file is also the faster one")
-    ax.legend(loc="lower right")
+    ax.set_xlim(0, 1.08 * max(max(values.values()) for values in figures.values()))
     show(fig, "Ratios of transformers to llama4.py: a prompt's seconds, its memory, a token, a token of an answer.")
