@@ -173,6 +173,9 @@ EXERCISES[4] = Exercise(
             lambda a, b, experts, scale: expert_delta(a, b, experts, scale, rows="reo")
         ),
         "The correction is multiplied by `scale`.": lambda a, b, experts, scale: expert_delta(a, b, experts, 1.0),
+        "`scale` is alpha / rank already: do not divide by the rank again.": (
+            lambda a, b, experts, scale: expert_delta(a, b, experts, scale * experts / a.shape[0])
+        ),
         "The result is [experts, in, out]; that one has in and out exchanged.": (
             lambda a, b, experts, scale: expert_delta(a, b, experts, scale).transpose(1, 2)
         ),
