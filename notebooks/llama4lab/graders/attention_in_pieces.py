@@ -25,15 +25,15 @@ class Pieces:
         return tuple(self.buffer)
 
 
-def attend_in_pieces(query, pieces, scaled=True, rescaled=True, divided=True):
+def attend_in_pieces(query, pieces, scaled=True, rescaled=(True, True), divided=True):
+    """rescaled: whether the sum shrinks when a larger score comes, and whether the weighted values do."""
     largest, total, weighted = -math.inf, 0.0, 0.0
     for keys, values in pieces:
         scores = keys @ query / (math.sqrt(len(query)) if scaled else 1)
         newest = max(largest, scores.max().item())
-        shrink = math.exp(largest - newest) if rescaled else 1.0
-        weights = (scores - newest).exp()
-        total = shrink * total + weights.sum()
-        weighted = shrink * weighted + weights @ values
+        weights, shrink = (scores - newest).exp(), math.exp(largest - newest)
+        total = (shrink if rescaled[0] else 1.0) * total + weights.sum()
+        weighted = (shrink if rescaled[1] else 1.0) * weighted + weights @ values
         largest = newest
     return weighted / total if divided else weighted
 
@@ -103,8 +103,12 @@ EXERCISE = Exercise(
             lambda query, pieces: mean_of_outputs(query, pieces, len)
         ),
         "When a larger score comes, what was summed before must shrink by exp(old largest − new largest).": (
-            lambda query, pieces: attend_in_pieces(query, pieces, rescaled=False)
+            lambda query, pieces: attend_in_pieces(query, pieces, rescaled=(False, False))
         ),
+        "Both must shrink when a larger score comes, the sum of the weights and the weighted values.": [
+            lambda query, pieces: attend_in_pieces(query, pieces, rescaled=(True, False)),
+            lambda query, pieces: attend_in_pieces(query, pieces, rescaled=(False, True)),
+        ],
         "The scores are to be divided by the square root of head_dim.": (
             lambda query, pieces: attend_in_pieces(query, pieces, scaled=False)
         ),

@@ -83,12 +83,18 @@ EXERCISES[2] = Exercise(
     right=wanted_pairs,
     cases=[(10, 4), (12, 4), (3, 8), (10_485_760, 8192), (1000, 1), (7, None), (10_485_760, None)],
     mistakes={
-        "A query sees no later keys: a chunk of c tokens has c(c+1)/2 pairs, not c².": (
-            partial(wanted_pairs, of_chunk=lambda n: n * n, of_rest=lambda n: n * n)
-        ),
-        "A query sees itself too: 1 + 2 + … + c = c(c+1)/2, not c(c−1)/2.": (
-            partial(wanted_pairs, of_chunk=lambda n: pairs_of(n - 1), of_rest=lambda n: pairs_of(n - 1))
-        ),
+        "A query sees no later keys: a chunk of c tokens has c(c+1)/2 pairs, not c².": [
+            partial(wanted_pairs, of_chunk=lambda n: n * n, of_rest=lambda n: n * n),
+            lambda t, c: wanted_pairs(t, c or t, lambda n: n * n, lambda n: n * n),
+        ],
+        "A query sees itself too: 1 + 2 + … + c = c(c+1)/2, not c(c−1)/2.": [
+            partial(wanted_pairs, of_chunk=lambda n: pairs_of(n - 1), of_rest=lambda n: pairs_of(n - 1)),
+            lambda t, c: wanted_pairs(t, c) - t,
+        ],
+        "Not every query has a full chunk to look at: the first of a chunk sees one key, the next two, and so on.": [
+            lambda t, c: t * (c or t),
+            lambda t, c: t * c if c else pairs_of(t),
+        ],
         "The tokens after the last full chunk are missing; they form a shorter chunk.": (
             partial(wanted_pairs, of_rest=lambda rest: 0)
         ),
@@ -133,6 +139,16 @@ def chunk_by_chunk(first, stop, chunk):
     return list(zip(edges, edges[1:], strict=False))
 
 
+def always_a_head(first, stop, chunk):
+    first_wall = min((first // chunk + 1) * chunk, stop)
+    last_wall = max(first_wall, stop // chunk * chunk)
+    return [part for part in ((first, first_wall), (first_wall, last_wall), (last_wall, stop)) if part[0] < part[1]]
+
+
+def head_beyond_stop(first, stop, chunk):
+    return [part for part in no_wall_between(first, stop, chunk) if part[0] < part[1]]
+
+
 def is_pair(part):
     return isinstance(part, list) and len(part) == 2 and all(type(edge) is int for edge in part)
 
@@ -165,6 +181,8 @@ EXERCISES[3] = Exercise(
             lambda first, stop, chunk: [(begin, end - 1) for begin, end in cut_at_walls(first, stop, chunk)]
         ),
         "Whole chunks that follow each other are one part, not one part each.": chunk_by_chunk,
+        "There is no head if `first` is at a wall: the chunk that begins there belongs to the whole ones.": always_a_head,
+        "There may be no wall between `first` and `stop`; then the head ends at `stop`.": head_beyond_stop,
         "Each part is a pair of whole numbers, (begin, end).": Sign(
             lambda result, right, _: not all(map(is_pair, result)), lambda first, stop, chunk: [first, stop]
         ),
@@ -221,7 +239,7 @@ def longest_context(free_bytes, layer_types, chunk, bytes_per_layer, window=-1, 
 def large_caches_only(free_bytes, layer_types, chunk, bytes_per_layer):
     chunked = layer_types.count(CHUNKED) * (chunk - 1) * bytes_per_layer
     whole = layer_types.count(GLOBAL) * bytes_per_layer
-    return (free_bytes - chunked) // whole if whole else math.inf
+    return int((free_bytes - chunked) // whole) if whole else math.inf
 
 
 def zero_without_global_layers(free_bytes, layer_types, chunk, bytes_per_layer):
@@ -255,8 +273,8 @@ EXERCISES[4] = Exercise(
         "It is wrong where the cache is small: below chunk − 1 tokens the chunked layers grow as well.": (
             lambda f, k, c, b: max(0, large_caches_only(f, k, c, b))
         ),
-        "A small cache gives a negative length: below chunk − 1 tokens the chunked layers grow as well.": (
-            large_caches_only
+        "A small cache gives a negative length: below chunk − 1 tokens the chunked layers grow as well.": Sign(
+            lambda result, right, _: isinstance(result, int | float) and result < 0 < right, large_caches_only
         ),
         "A chunked layer keeps chunk − 1 tokens, not chunk.": partial(longest_context, window=0),
         "Tokens are whole: round down with //.": lambda *case: longest_context(*case) + 0.5,
