@@ -37,6 +37,7 @@ def run_two_ranks(module: str, folder: Path) -> dict[str, list[str]]:
     Returns:
         For each case, in order, the outcome of rank 0 and that of rank 1.
     """
+    folder.mkdir(exist_ok=True)
     programs = [["-m", module, str(rank), str(folder)] for rank in (0, 1)]
     ranks = [start_program(program, str(folder), **LOOPBACK) for program in programs]
     lines = [line.split("|") for rank in ranks for line in rank.communicate()[0].splitlines()]
