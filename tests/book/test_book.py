@@ -12,7 +12,11 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_outp
 from llama4lab.book import __main__ as command
 from llama4lab.book import build, pages
 from llama4lab.book.glossary import Glossary
+from llama4lab.book.links import Links
 from llama4lab.book.notebook_pages import fold_answers
+from llama4lab.book.references import ADDRESS, references_page
+from llama4lab.book.search_texts import sections_of
+from llama4lab.claims import read_ledger
 from llama4lab.course_notebooks import NOTEBOOKS, course_notebooks
 from llama4lab.errors import CourseError
 from llama4lab.store import canonical_text
@@ -96,6 +100,25 @@ def test_each_piece_of_llama4_py_is_on_its_page_with_the_notebooks_that_explain_
     assert all(f'<span class="pre">{name}</span>' in page for name in names)
 
 
+def test_each_source_is_listed_with_what_uses_it():
+    page = references_page(course_notebooks())
+    line = next(line for line in page.splitlines() if "(https://arxiv.org/abs/2101.03961)" in line)
+    assert "Switch Transformer" in line and "[02](02_moe_routing.ipynb)" in line
+    ledgers = {address for entry in read_ledger().values() for address in ADDRESS.findall(entry.get("source", ""))}
+    assert ledgers and all(f"]({address})" in page for address in ledgers)
+
+
+def test_the_words_of_sections_are_those_that_one_reads_and_code_comes_last():
+    page = """<nav>Menu</nav><section id="a"><h1>One<a class="headerlink">#</a></h1><p>said<br>here</p><pre>code</pre>
+<section id="b"><script>no</script><table><tr><td>1</td><td>2</td></tr></table></section><p>end</p></section>"""
+    assert sections_of(page) == [("a", "One said here end"), ("b", "1 2"), ("", "code")]
+
+
+def test_the_first_page_links_to_the_printed_book_where_there_is_one(tmp_path):
+    printed, unprinted = (pages.index_page(course_notebooks(), Links(tmp_path), pdf) for pdf in (build.PDF_NAME, None))
+    assert f'href="{build.PDF_NAME}"' in printed and build.PDF_NAME not in unprinted
+
+
 # ---- notebooks ----
 
 
@@ -126,10 +149,16 @@ def test_a_drawing_before_the_answer_is_folded_with_it_and_a_heading_is_not():
     assert heading.source == "## 2. Next"
 
 
-def test_solutions_are_folded_in_the_built_pages(book):
-    page = (book / "02_moe_routing.html").read_text(encoding="utf-8")
-    cells = re.findall(r'<div class="[^"]*tag_solution[^"]*"[^>]*>\s*<details class="admonition hide', page)
-    assert len(cells) == page.count("tag_solution") == 4
+def test_solutions_are_folded_and_each_names_its_exercise(book):
+    title = re.compile(
+        r'tag_solution[^>]*>\s*<details class="admonition hide.*?<p class="collapsed[^>]*>(.*?)</p>', re.DOTALL
+    )
+    for path in course_notebooks():
+        page = (book / f"{path.stem}.html").read_text(encoding="utf-8")
+        titles = title.findall(page)
+        assert len(set(titles)) == len(titles) == len(re.findall(r"tag_solution\b(?!-)", page)) > 0
+        solved = rf"Solution of (exercise {path.name[:2]}\.\d|“Check yourself”) and its output"
+        assert all(re.fullmatch(solved, title) for title in titles), titles
 
 
 def test_an_explorer_that_needs_a_kernel_says_so(book):

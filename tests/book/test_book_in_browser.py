@@ -16,15 +16,24 @@ RUN_AXE = """([rules, left_out]) => axe.run(
   {include: [["html"]], exclude: left_out}, {runOnly: rules, resultTypes: ["violations"], preload: false}
 )"""
 
+# Boxes of which a part is beyond their sides, and that do not show it or cannot be reached with the keyboard. What
+# MathJax hides for screen readers is no such box.
+UNMARKED = """() => [...document.querySelectorAll(".bd-article *")].filter((box) => {
+  const scrolls = ["auto", "scroll", "hidden"].includes(getComputedStyle(box).overflowX) && box.clientWidth > 0;
+  const beyond = box.scrollWidth - box.clientWidth > 1 && !box.closest("mjx-assistive-mml, span.math");
+  return scrolls && beyond && !(box.tabIndex >= 0 && getComputedStyle(box).maskImage.includes("40px"));
+}).map((box) => box.outerHTML.slice(0, 100))"""
+LETTERS = "[...document.querySelectorAll('[data-explorer] svg text')].map(text => text.getBoundingClientRect().height)"
+
 
 @pytest.fixture
 def open_page(browser, request):
     """Opens a page by its address; its `faults` are what the console and the network said."""
     contexts = []
 
-    def opened(address: str, view: str = "wide and light"):
+    def opened(address: str, view: str = "wide and light", **options):
         size, scheme = VIEWS[view]
-        context = browser.new_context(viewport=size, color_scheme=scheme)
+        context = browser.new_context(viewport=size, color_scheme=scheme, **options)
         contexts.append(context)
         page = context.new_page()
         page.faults = []
@@ -58,6 +67,10 @@ def test_every_page_loads_fits_and_can_be_used_by_all(open_page, book, view):
         if wide > shown:
             problems.append(f"{file.name} is {wide} pixels wide on {shown}")
         left_out = [] if file.name in READ_WHOLE else [["pre"]]
+        if view == "phone":
+            page.evaluate("for (const fold of document.querySelectorAll('details')) fold.open = true")
+            page.evaluate("new Promise((done) => requestAnimationFrame(() => setTimeout(done, 50)))")
+            problems += [f"{file.name}: {box} hides what is beyond its side" for box in page.evaluate(UNMARKED)]
         if view == "phone" and left_out:
             page.context.close()
             continue
@@ -80,8 +93,64 @@ def test_search_for_chunk_wall_finds_07(open_page, book, address, place):
     found.wait_for()
     page.wait_for_load_state("networkidle")
     assert not page.faults
+    shown = found.locator("xpath=..").locator("p.context").inner_text()
+    assert "wall" in shown and len(shown) > 100
     found.click()
     assert page.locator("h1").first.inner_text().startswith("07 · ")
+
+
+@pytest.mark.parametrize("picture", ["figures/", "plots/"])
+def test_a_picture_opens_large_and_closes(open_page, book, picture):
+    page = open_page((book / "09_long_context_behavior.html").as_uri(), "phone")
+    page.evaluate("for (const fold of document.querySelectorAll('details')) fold.open = true")
+    link, dialog = page.locator(f"a.picture[href^='{picture}']").first, page.locator("dialog.enlarged")
+    closings = {
+        "a tap on the picture": lambda: dialog.locator("img").click(),
+        "Esc": lambda: page.keyboard.press("Escape"),
+        "its button": lambda: dialog.get_by_role("button", name="Close").click(),
+    }
+    for name, close in closings.items():
+        link.focus()
+        page.keyboard.press("Enter") if name == "Esc" else link.click()
+        dialog.wait_for()
+        assert dialog.locator("img").bounding_box()["width"] >= 900
+        page.keyboard.press("ArrowRight")
+        page.wait_for_function("document.querySelector('dialog.enlarged .area').scrollLeft > 0")
+        close()
+        dialog.wait_for(state="hidden")
+        assert link.evaluate("link => link === document.activeElement"), f"after {name}"
+    link.click()
+    page.evaluate(AXE)
+    assert not page.evaluate(RUN_AXE, [RULES, [["article"]]])["violations"]
+    assert not page.faults
+
+
+def test_a_picture_opens_alone_without_scripts(open_page, book):
+    page = open_page((book / "02_moe_routing.html").as_uri(), "phone", java_script_enabled=False)
+    page.locator("a.picture").first.click()
+    page.wait_for_url("**/figures/*.svg")
+
+
+def test_nothing_covers_text_at_the_bottom(open_page, book):
+    page = open_page((book / "02_moe_routing.html").as_uri(), "phone")
+    for step in (3000, -400):  # what leads back to the top comes when one scrolls up
+        page.mouse.wheel(0, step)
+        page.wait_for_timeout(300)
+    covering = """[...document.querySelectorAll("body *")].filter((one) => {
+      const box = one.getBoundingClientRect();
+      const is_seen = one.checkVisibility({ visibilityProperty: true, opacityProperty: true });
+      const is_there = box.width > 0 && box.left < innerWidth && box.right > 0 && box.top < innerHeight;
+      return getComputedStyle(one).position === "fixed" && is_seen && is_there && box.bottom > innerHeight / 2;
+    }).map((one) => one.outerHTML.slice(0, 100))"""
+    assert page.evaluate("scrollY") > 2000
+    assert page.evaluate(covering) == []
+
+
+def test_explorers_can_be_read_on_a_phone(open_page, book):
+    for notebook in ("07_positions_and_walls", "10_cost_of_context"):
+        page = open_page((book / f"{notebook}.html").as_uri(), "phone")
+        assert page.locator("[data-explorer] svg").bounding_box()["width"] > 340
+        assert all(height > 13 for height in page.evaluate(LETTERS))
 
 
 def test_folds_open_by_keyboard(open_page, address):

@@ -16,6 +16,7 @@ from llama4lab.book.drawings import copy_drawings
 from llama4lab.book.glossary import Glossary
 from llama4lab.book.links import Links
 from llama4lab.book.notebook_pages import book_page
+from llama4lab.book.references import references_page
 from llama4lab.book.search_texts import write_search_texts
 from llama4lab.book.settings import SETTINGS
 from llama4lab.course_notebooks import course_notebooks
@@ -26,16 +27,20 @@ MARK = ".inside-llama-4-book"  # in the folder of a book, so that no other folde
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome", "msedge")
 
 
-def write_sources(notebook_folder: Path, source: Path) -> None:
-    """Write the pages as Markdown and notebooks into `source`. Raises CourseError where a notebook cannot be shown."""
+def write_sources(notebook_folder: Path, source: Path, pdf: str | None = None) -> None:
+    """Write the pages as Markdown and notebooks into `source`. Raises CourseError where a notebook cannot be shown.
+
+    pdf: name of the printed book, to which the first page links.
+    """
     notebooks = course_notebooks(notebook_folder)
     if not notebooks:
         raise CourseError(
             f"There is no notebook of the course in {notebook_folder}: take the course from its repository again."
         )
     links, glossary = Links(source), Glossary(notebooks)
-    texts = {"index": pages.index_page(notebooks, links), "claims": pages.claims_page(notebooks)}
+    texts = {"index": pages.index_page(notebooks, links, pdf), "claims": pages.claims_page(notebooks)}
     texts |= {"glossary": glossary.page(), "llama4": pages.llama4_page(notebooks, links)}
+    texts["references"] = references_page(notebooks)
     for path in notebooks:
         nbformat.write(book_page(path, links, glossary), source / path.name)
     # The proxies first, the ablations after them.
@@ -110,7 +115,7 @@ def build_book(notebook_folder: Path, target: Path, work: Path, browser: str | N
     shutil.rmtree(work, ignore_errors=True)
     source, made = work / "source", work / "made"
     source.mkdir(parents=True)
-    write_sources(notebook_folder, source)
+    write_sources(notebook_folder, source, PDF_NAME if browser else None)
     warnings = run_sphinx(source, made)
     if browser:
         run_sphinx(source, work / "single", "singlehtml")

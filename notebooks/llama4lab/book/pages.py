@@ -18,6 +18,7 @@ PARTS = {
     "Part 3: Llama 4 with Hugging Face": range(11, 18),
     "Part 4: put to the test": range(18, 20),
 }
+LEDGER_HEADINGS = ("claim", "who says it", "outcome", "verdict", "evidence", "decided by", "checked")
 MODEL_FILE = ROOT / "notebooks" / "llama4.py"
 # Which notebooks explain the pieces of llama4.py, beside 08, which puts them together.
 EXPLAINED = {
@@ -50,7 +51,7 @@ def toctree(caption: str, entries: list[str]) -> str:
     return "\n".join(["```{toctree}", f":caption: {caption}", ":maxdepth: 1", ":hidden:", "", *entries, "```"])
 
 
-def index_page(notebooks: list[Path], links: Links) -> str:
+def index_page(notebooks: list[Path], links: Links, pdf: str | None) -> str:
     """The first page: the journey, the score, and the questions with their notebooks."""
     title = read_notebook(notebooks[0]).cells[0].source
     alt = re.search(r"journey\.png\"[^>]*alt=\"([^\"]*)\"", title)
@@ -65,6 +66,10 @@ def index_page(notebooks: list[Path], links: Links) -> str:
         "`python course.py lab` in the course's folder.",
         f"An article announced Llama 4, and the course checks it. {score(article_claims())} "
         "[The ledger](claims.md) lists every claim.",
+        *(
+            [f'<p class="on-screen">To print or to take along: <a href="{pdf}">the whole course as a PDF</a>.</p>']
+            * bool(pdf)
+        ),
         "| | question |\n|---|---|",
     ]
     trees, rows = [toctree("The course", [notebooks[0].stem])], [notebooks[0]]
@@ -78,7 +83,7 @@ def index_page(notebooks: list[Path], links: Links) -> str:
             lines[-1] += f"\n| **{row.partition(':')[0]}** | **{row.partition(': ')[2].capitalize()}** |"
         else:
             lines[-1] += f"\n| [{row.stem.replace('_', ' ')}]({row.name}) | {question_of(row)} |"
-    trees.append(toctree("Reference", ["claims", "llama4", "models", "glossary"]))
+    trees.append(toctree("Reference", ["claims", "llama4", "models", "glossary", "references"]))
     return "\n\n".join([*lines, *trees]) + "\n"
 
 
@@ -91,11 +96,12 @@ def claims_page(notebooks: list[Path]) -> str:
         where = [f'<a href="{notebook}.html">{notebook[:2]}</a>' if notebook in stems else escape(notebook)]
         sources = [source.strip() for source in entry.get("source", "").split(";") if source.strip()]
         where += [source_link(source, place) for place, source in enumerate(sources, 1)]
-        cells = (entry["claim"], entry["by"], entry.get("outcome", ""), entry["verdict"], entry["evidence"])
-        shown = "".join(f"<td>{escape(str(cell))}</td>" for cell in cells)
-        rows.append(f"<tr>{shown}<td>{' '.join(filter(None, where))}</td><td>{escape(str(entry['checked']))}</td></tr>")
-    headings = ("claim", "who says it", "outcome", "verdict", "evidence", "decided by", "checked")
-    heads = "".join(f'<th scope="col">{name}</th>' for name in headings)
+        said = (entry["claim"], entry["by"], entry.get("outcome", ""), entry["verdict"], entry["evidence"])
+        cells = [*map(escape, said), " ".join(filter(None, where)), escape(str(entry["checked"]))]
+        # On a phone each row is a card, whose cells bear their heading.
+        named = zip(LEDGER_HEADINGS, cells, strict=True)
+        rows.append("<tr>" + "".join(f'<td data-heading="{name}">{cell}</td>' for name, cell in named) + "</tr>")
+    heads = "".join(f'<th scope="col">{name}</th>' for name in LEDGER_HEADINGS)
     table = f'<table class="sortable"><thead><tr>{heads}</tr></thead><tbody>\n' + "\n".join(rows) + "\n</tbody></table>"
     return f"""# The ledger of claims
 

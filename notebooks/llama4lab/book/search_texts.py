@@ -8,19 +8,23 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 SCRIPT = "search-texts.js"
-UNSEEN = ("script", "style", "mjx-assistive-mml")
+UNSEEN = ("script", "style")
+APART = ("td", "th", "li", "p", "div", "summary", "br")  # words on both sides of such a tag are not one word
 VOID = ("br", "hr", "img", "input", "meta", "link", "col", "wbr", "source")  # they have no end tag
 
 
 class _Sections(HTMLParser):
-    """Gathers the text of an article by the section that it is in, without that of sections within."""
+    """Gathers the prose of an article by the section that it is in, without that of sections within; all its code."""
 
     def __init__(self):
         super().__init__()
-        self.texts: dict[str, list[str]] = {}
+        self.prose: dict[str, list[str]] = {}
+        self.code: list[str] = []
         self._open: list[tuple[str, str | None, bool]] = []  # tag, id of its section, whether its text is seen
 
     def handle_starttag(self, tag, attributes):
+        if tag in APART:
+            self.handle_data(" ")
         if tag in VOID:
             return
         values = dict(attributes)
@@ -36,15 +40,21 @@ class _Sections(HTMLParser):
                 pass
 
     def handle_data(self, data):
-        if self._open and self._open[-1][1] and self._open[-1][2]:
-            self.texts.setdefault(self._open[-1][1], []).append(data)
+        _, section, seen = self._open[-1] if self._open else ("", None, False)
+        if seen and any(tag == "pre" for tag, *_ in self._open):
+            self.code.append(data)
+        elif seen and section:
+            self.prose.setdefault(section, []).append(data)
 
 
 def sections_of(page: str) -> list[tuple[str, str]]:
-    """The sections of a page of the book: the id of each and its text, headings included."""
+    """The sections of a page of the book: the id of each and its prose, headings included.
+
+    All code of the page comes last, as one without an id: a hit shows where a word comes first, and is read best in prose.
+    """
     parser = _Sections()
     parser.feed(page)
-    return [(name, " ".join("".join(texts).split())) for name, texts in parser.texts.items()]
+    return [(name, " ".join("".join(texts).split())) for name, texts in [*parser.prose.items(), ("", parser.code)]]
 
 
 def write_search_texts(folder: Path) -> None:

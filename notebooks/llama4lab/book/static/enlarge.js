@@ -12,6 +12,8 @@ addEventListener("DOMContentLoaded", () => {
   const large = area.firstElementChild;
   button.addEventListener("click", () => dialog.close());
   area.addEventListener("click", () => dialog.close());
+  // A browser closes it by itself, unless another script takes the key: the theme does.
+  dialog.addEventListener("keydown", (event) => event.key === "Escape" && dialog.close());
   document.body.append(dialog);
 
   function enlarge(link, event) {
