@@ -22,6 +22,7 @@ EXERCISES[1] = Exercise(
     right=(ACTIVE + ONE_EXPERT) / TOTAL,
     tolerance=5e-3,
     mistakes={
+        "That is the right share, rounded too far; give three digits.": [0.21, 0.2],
         "That is the share in percent; give a number between 0 and 1.": 100 * (ACTIVE + ONE_EXPERT) / TOTAL,
         "That is the share with one expert; a second one adds a sixteenth of the routed experts.": ACTIVE / TOTAL,
         "Everything is counted twice; only the routed expert doubles, attention and the rest stay as they are.": (
@@ -217,6 +218,26 @@ def words_before_spaces(tokens, decode):
         yield text[sent:]
 
 
+def words_without_the_last(tokens, decode):
+    arrived, sent = [], 0
+    for token in tokens:
+        arrived.append(token)
+        text = decode(arrived)
+        whole = text.rfind(" ")
+        if whole > sent:
+            yield text[sent:whole]
+            sent = whole
+
+
+def words_and_an_empty_one(tokens, decode):
+    arrived = False
+    for word in words_as_they_come(tokens, decode):
+        arrived = True
+        yield word
+    if not arrived:
+        yield ""
+
+
 EXERCISES[4] = Exercise(
     right=words_as_they_come,
     run=words_that_leave,
@@ -235,9 +256,11 @@ EXERCISES[4] = Exercise(
             lambda tokens, decode: (decode([token]) for token in tokens),
         ],
         "Each token is decoded alone, which breaks a character whose bytes come in two tokens.": words_of_single_tokens,
-        "The last word is missing; no token follows it, so give it when the stream ends.": (
-            lambda tokens, decode: (word for word, _ in pairwise(words_as_they_come(tokens, decode)))
-        ),
+        "The last word is missing; no token follows it, so give it when the stream ends.": [
+            lambda tokens, decode: (word for word, _ in pairwise(words_as_they_come(tokens, decode))),
+            words_without_the_last,
+        ],
+        "Where no token comes, there is no piece to give, not even an empty one.": words_and_an_empty_one,
         "Each piece repeats the text before it; give only what is new.": (
             lambda tokens, decode: accumulate(words_as_they_come(tokens, decode))
         ),
