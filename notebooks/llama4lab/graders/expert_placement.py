@@ -145,6 +145,35 @@ def by_shared_load_only_after(load, devices, places):
     return np.array([expert_of_copy[device_of_copy == device] for device in range(devices)])
 
 
+def doubled_at_home(load, devices, places):
+    """Placed as without copies, and then each device doubles its own busiest experts."""
+    placed = place_experts(load, devices)
+    at_home = [np.flatnonzero(placed == device) for device in range(devices)]
+    spare = places - len(load) // devices
+    return np.array([[*own, *own[np.argsort(-load[own], kind="stable")][:spare]] for own in at_home])
+
+
+def copies_stay_at_home(result, right, arguments):
+    """Whether some experts have copies, and all copies of each are on one device."""
+    rows = [set(row) for row in np.asarray(result).tolist()]
+    held = [expert for row in rows for expert in row]
+    return len(held) < np.size(result) and len(held) == len(set(held)) == len(arguments[0])
+
+
+def twice(order):
+    """A mistake in the copies, wherever they are placed: one more for each of the first experts of an order."""
+
+    def shows(result, right, arguments):
+        load, devices, places = arguments
+        copies = np.ones(len(load), dtype=int)
+        copies[order(load)[: devices * places - len(load)]] += 1
+        experts = np.ravel(result)
+        inside = 0 <= experts.min() and experts.max() < len(load)
+        return bool(inside and (np.bincount(experts, minlength=len(load)) == copies).all())
+
+    return Sign(shows, lambda load, devices, places: spare_to(load, devices, places, order(load)))
+
+
 def copied_factor(result, load):
     experts = np.asarray(result)
     copies = np.bincount(experts.flatten(), minlength=len(load))
@@ -176,14 +205,17 @@ COPIES = Exercise(
     cases=list(loads_to_copy()),
     accepts=shares_well,
     mistakes={
-        "The spare places hold the first experts again; give them to the busiest.": (
-            lambda load, devices, places: spare_to(load, devices, places, np.arange(len(load)))
+        "All copies of an expert are on one device, which still has its whole load; spread them over devices.": Sign(
+            copies_stay_at_home, doubled_at_home
         ),
-        "The spare places go to the idlest experts; give them to the busiest.": (
-            lambda load, devices, places: spare_to(load, devices, places, np.argsort(load, kind="stable"))
+        "The spare places hold the first experts again; give them to the busiest.": twice(
+            lambda load: np.arange(len(load))
         ),
-        "Each busy expert has one copy more; the busiest may need several: compare loads for each copy.": (
-            lambda load, devices, places: spare_to(load, devices, places, np.argsort(-load, kind="stable"))
+        "The spare places go to the idlest experts; give them to the busiest.": twice(
+            lambda load: np.argsort(load, kind="stable")
+        ),
+        "Each busy expert has one copy more; the busiest may need several: compare loads for each copy.": twice(
+            lambda load: np.argsort(-load, kind="stable")
         ),
         "The copies were placed as if each had its expert's whole load; it is shared among them.": (
             by_shared_load_only_after

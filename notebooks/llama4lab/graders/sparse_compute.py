@@ -135,6 +135,13 @@ EXERCISES[2] = Exercise(
         "This is the mean wait until every expert was touched (the coupon collector), whatever the share.": (
             lambda e, s: math.ceil(e * sum(1 / n for n in range(1, e + 1)))
         ),
+        "This is a share of the wait for all experts; the last ones take longest, so the wait is no proportion.": [
+            lambda e, s: math.ceil(s * e * sum(1 / n for n in range(1, e + 1))),
+            lambda e, s: s * e * sum(1 / n for n in range(1, e + 1)),
+        ],
+        "This is the mean wait until so many experts are touched; asked is the batch that touches so many on average.": (
+            lambda e, s: math.ceil(sum(e / (e - n) for n in range(math.ceil(e * s))))
+        ),
     },
     otherwise="So many tokens touch experts · (1 − (1 − 1 / experts)^tokens) of them on average.",
 )
@@ -171,6 +178,9 @@ EXERCISES[3] = Exercise(
         "Divide by 2, do not multiply: intensity is 2 rows / bytes_per_weight.": lambda e, f, b, w: e * f / b * w * 2,
         "More experts need a larger batch, not a smaller one: multiply by `experts`.": (
             lambda e, f, b, w: f / b * w / 2 / e
+        ),
+        "The shared expert is counted with the routed ones; it gets all tokens and is full long before them.": (
+            lambda e, f, b, w: (e + 1) * f / b * w / 2
         ),
         "Do not round; the exercise asks for the plain number.": [
             lambda *case: round(tokens_to_fill(*case)),

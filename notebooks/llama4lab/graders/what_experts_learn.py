@@ -67,6 +67,9 @@ EXERCISES[1] = Exercise(
         "This is I(E;D,T): it holds what the token tells by itself.": (
             lambda e, d, t: conditional_information(e, d, t) + information(e, t)
         ),
+        "This is I(E;D) − I(E;T); what the domain adds is I(E;D,T) − I(E;T), or the mean over tokens.": (
+            lambda e, d, t: information(e, d) - information(e, t)
+        ),
         "This is I(E;T|D): token and domain have changed places.": lambda e, d, t: conditional_information(e, t, d),
         "This is the entropy of the expert given the token: subtract what is left when the domain is known too.": (
             lambda e, d, t: entropy(e, t) - entropy(t)
@@ -123,7 +126,13 @@ EXERCISES[2] = Exercise(
         f"This is the share for one token less apart; {ONE_APART}": (
             lambda chosen, distance: share_at_distance(chosen, distance - 1)
         ),
-        "It counts all pairs up to this distance; only those exactly `distance` apart belong here.": share_up_to,
+        "It counts all pairs up to this distance; only those exactly `distance` apart belong here.": [
+            share_up_to,
+            lambda chosen, distance: np.mean([share_at_distance(chosen, apart) for apart in range(1, distance + 1)]),
+        ],
+        "It takes every `distance`-th token and leaves the others out; every token starts a pair.": (
+            lambda chosen, distance: share_at_distance(chosen[:, ::distance], 1)
+        ),
         "It compares different texts; the tokens of a text are along the last axis.": (
             lambda chosen, distance: share_at_distance(chosen.T, distance)
         ),
