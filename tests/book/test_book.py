@@ -8,7 +8,9 @@ from urllib.parse import unquote
 
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+from PIL import Image
 
+from llama4lab.assets import ASSETS
 from llama4lab.book import __main__ as command
 from llama4lab.book import build, pages
 from llama4lab.book.glossary import Glossary
@@ -89,6 +91,20 @@ def test_drawings_are_svg_with_their_letters_inside(book):
     assert all("@font-face" in drawing.read_text(encoding="utf-8") for drawing in drawings)
 
 
+def test_pictures_are_sharp(book):
+    """Drawings are SVG where the course has one, and plots hold two dots for each pixel of the page."""
+    blurred = []
+    for page in book.glob("*.html"):
+        for source, width in re.findall(r'<img src="([^"]+)"[^>]* width="(\d+)"', page.read_text(encoding="utf-8")):
+            file = book / source
+            if file.suffix != ".svg" and "figures" in source:
+                is_blurred = (ASSETS / "figures" / f"{file.stem}.svg").exists()
+            else:
+                is_blurred = file.suffix != ".svg" and Image.open(file).width < 2 * int(width)
+            blurred += [f"{page.name}: {source}"] * is_blurred
+    assert not blurred
+
+
 def test_each_piece_of_llama4_py_is_on_its_page_with_the_notebooks_that_explain_it(book):
     names = {
         node.name
@@ -157,7 +173,7 @@ def test_solutions_are_folded_and_each_names_its_exercise(book):
         page = (book / f"{path.stem}.html").read_text(encoding="utf-8")
         titles = title.findall(page)
         assert len(set(titles)) == len(titles) == len(re.findall(r"tag_solution\b(?!-)", page)) > 0
-        solved = rf"Solution of (exercise {path.name[:2]}\.\d|“Check yourself”) and its output"
+        solved = rf"Solution of (exercise {path.name[:2]}\.\d+|“Check yourself”) and its output"
         assert all(re.fullmatch(solved, title) for title in titles), titles
 
 

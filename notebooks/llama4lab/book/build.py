@@ -87,6 +87,7 @@ def print_pdf(page: Path, target: Path, browser: str, work: Path) -> None:
     """Print a page with a browser. Raises CourseError where that leaves no file."""
     options = ["--headless", "--disable-gpu", "--no-first-run", "--disable-background-networking", "--no-sandbox"]
     options += [f"--user-data-dir={work / 'browser'}", "--no-pdf-header-footer", "--virtual-time-budget=60000"]
+    options.append("--generate-pdf-document-outline")
     command = [browser, *options, f"--print-to-pdf={target}", page.as_uri()]
     run = subprocess.run(command, capture_output=True, timeout=600)
     if run.returncode or not target.exists():
