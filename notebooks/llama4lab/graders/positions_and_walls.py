@@ -33,14 +33,16 @@ EXERCISES[1] = Exercise(
             lambda d, w: math.ceil(exact_keys(d, w))
         ),
         "One key too few: of the n keys one is the aligned one, which counts too.": lambda d, w: most_keys(d, w) - 1,
-        "The largest logit is the square root of head_dim, not head_dim.": (
-            lambda d, w: math.floor(exact_keys(d, w, logit=float))
-        ),
+        "The largest logit is the square root of head_dim, not head_dim.": [
+            lambda d, w: math.floor(exact_keys(d, w, logit=float)),
+            lambda d, w: math.floor(1 + (1 / w - 1) * math.exp(d)),
+        ],
         "This is right for a weight of one half alone; it ignores `weight`.": lambda d, w: most_keys(d, 0.5),
         "This is the number of keys for the weight 1 − `weight`.": lambda d, w: most_keys(d, 1 - w),
-        "It forgets that the aligned key's own weight is in the sum: e / (e + n − 1), not e / n.": (
-            lambda d, w: math.floor(math.exp(math.sqrt(d)) / w)
-        ),
+        "It forgets that the aligned key's own weight is in the sum: e / (e + n − 1).": [
+            lambda d, w: math.floor(math.exp(math.sqrt(d)) / w),
+            lambda d, w: math.floor(math.exp(math.sqrt(d)) / w + 1),
+        ],
         "The logit is √head_dim; its weight before normalizing is exp of that.": (
             lambda d, w: math.floor(exact_keys(d, w, logit=lambda d: math.log(math.sqrt(d))))
         ),
@@ -192,6 +194,9 @@ EXERCISES[3] = Exercise(
         "It is one key short: the last token's key is kept as well.": lambda n, t, c: add_up(t, (n - 1) % c, n),
         "These are the keys of one chunked and one global layer; add up all layers.": (
             lambda n, t, c: add_up(set(t), n % c, n)
+        ),
+        "This takes a whole chunk in every chunked layer; after a wall there are only the keys since then.": (
+            lambda n, t, c: add_up(t, c, n)
         ),
         "The chunked layers are missing.": lambda n, t, c: add_up(t, 0, n),
         "The global layers keep every key.": lambda n, t, c: add_up(t, n % c, n % c),
