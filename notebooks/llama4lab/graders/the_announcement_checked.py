@@ -32,6 +32,7 @@ EXERCISES[1] = Exercise(
         "Only one of the two scores varies; both do, so their variances add.": [
             one_score_only,
             lambda first, second: one_score_only(second, first),
+            lambda first, second: max(one_score_only(first, second), one_score_only(second, first)),
         ],
         "That keeps the two intervals from touching, which asks for too much; take the interval of the difference.": (
             intervals_apart
@@ -75,9 +76,14 @@ def with_ties_as_tosses(first, second):
     return min(1.0, 2 * at_most(min(lost, won) + ties // 2, len(first)))
 
 
-def of_this_split_alone(first, second):
+def with_all_as_tosses(first, second):
     lost, won = disagreements(first, second)
-    return min(1.0, 2 * comb(lost + won, lost) / 2 ** (lost + won))
+    return min(1.0, 2 * at_most(min(lost, won), len(first)))
+
+
+def of_this_split_alone(first, second, most=1.0):
+    lost, won = disagreements(first, second)
+    return min(most, 2 * comb(lost + won, lost) / 2 ** (lost + won))
 
 
 def answers(both, lost, won, neither):
@@ -94,10 +100,14 @@ EXERCISES[2] = Exercise(
             lambda first, second: split_probability(first, second, sides=1)
         ),
         "A probability is at most 1; cut it there.": lambda first, second: split_probability(first, second, most=9.0),
-        "Questions on which both agree are counted as tosses; only those on which they differ tell anything.": (
-            with_ties_as_tosses
-        ),
-        "That is the probability of just this split; add those that are more uneven.": of_this_split_alone,
+        "Questions on which both agree are counted as tosses; only those on which they differ tell anything.": [
+            with_ties_as_tosses,
+            with_all_as_tosses,
+        ],
+        "That is the probability of just this split; add those that are more uneven.": [
+            of_this_split_alone,
+            lambda first, second: of_this_split_alone(first, second, most=9.0),
+        ],
     },
 )
 
@@ -119,6 +129,11 @@ def fitted(votes, style=True, mean=1000.0, scale=POINTS, sign=1.0, from_first=Fa
         weights += np.linalg.pinv((x.T * (wins * (1 - wins))) @ x) @ (x.T @ (1 - wins))
     of_models = weights[:-1] - (weights[0] if from_first else weights[:-1].mean())
     return {model: mean + sign * scale * value for model, value in zip(models, of_models.tolist(), strict=True)}
+
+
+def with_length_as(votes, seen):
+    """The ratings if the length enters as `seen` of it."""
+    return fitted([(winner, loser, float(seen(longer))) for winner, loser, longer in votes])
 
 
 def with_style_as_model(votes):
@@ -172,6 +187,13 @@ EXERCISES[3] = Exercise(
             lambda votes: fitted(votes, mean=0.0),
             lambda votes: fitted(votes, from_first=True),
         ],
+        "How much longer has a sign: the winner's answer may be the shorter one.": lambda votes: with_length_as(
+            votes, abs
+        ),
+        "How much longer, not whether: the third entry enters the fit as it is.": [
+            lambda votes: with_length_as(votes, np.sign),
+            lambda votes: with_length_as(votes, lambda longer: longer > 0),
+        ],
         "Winners and losers are swapped.": lambda votes: fitted(votes, sign=-1.0),
         "Vote after vote, the result depends on their order; fit all votes at once.": online,
         "Shares of votes won depend on who met whom; fit the ratings of all models together.": by_win_rate,
@@ -203,6 +225,7 @@ EXERCISES[4] = Exercise(
             {"A verdict": "undecided"},
         ],
         "A: that is what the active parameters take; weigh all of them, at two bytes each.": {"A number": 34.3},
+        "A: that is in GiB; the GPU is sold in GB, so divide by 1e9.": {"A number": 202.4},
         "A: that is not bfloat16; it has two bytes a parameter.": [{"A number": 108.6}, {"A number": 54.3}],
         "A: the model is the right one; ask which of its parameters the sentence counts.": [
             {"A question": "which model"},
