@@ -89,6 +89,7 @@ def test_conventions(notebook, top_k):
         count_active(model, embeddings=False),
         count_active(model, embeddings=False, head=False),
         count_active(model, vision=True),
+        count_active(model, vision=True, embeddings=False),
     ]
 
 
