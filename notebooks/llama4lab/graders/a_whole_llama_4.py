@@ -39,6 +39,16 @@ EXERCISES[1] = Exercise(
             min(chunk, tokens),
             -tokens % min(chunk, tokens),
         ],
+        "The third number is the padding of each row's last piece, not of all rows together.": lambda b, t, c: [
+            b * -(-t // min(c, t)),
+            min(c, t),
+            b * (-t % min(c, t)),
+        ],
+        "Each row of the batch is cut by itself: no piece holds tokens of two rows.": lambda b, t, c: [
+            -(-b * t // min(c, t)),
+            min(c, t),
+            -b * t % min(c, t),
+        ],
     },
     otherwise="How many chunks are begun, how long is one, and how many tokens does the last one lack?",
 )
@@ -90,6 +100,19 @@ def of_the_longest_row(positions, chunk):
     return with_walls(positions, lambda row: (max(map(max, positions)) + 1) // chunk * chunk)
 
 
+def by_count(positions, chunk):
+    return with_walls(positions, lambda row: sum(position >= 0 for position in row) // chunk * chunk)
+
+
+def after_the_wall(positions, chunk):
+    return with_walls(positions, lambda row: (max(row) + 1) // chunk * chunk + 1)
+
+
+def from_the_first_kept(positions, chunk):
+    kept = columns_to_keep(positions, chunk)
+    return list(range(kept[0], len(positions[0]))) if kept else []
+
+
 def by_columns(positions, chunk):
     return with_walls(positions, lambda row: len(row) // chunk * chunk)
 
@@ -106,6 +129,8 @@ EXERCISES[2] = Exercise(
         ([[0, 1, 2, 3, 4, 5, 6, 7], [0, 1, 2, 3, 4, 5, -1, -1]], 4),
         ([[-1, -1, 0, 1], [0, 1, 2, 3]], 3),
         ([[-1, -1, -1, 0], [-1, 0, 1, 2]], 4),
+        ([[4, 5, 6, 7]], 4),
+        ([[8, 9, 10, 11], [4, 5, 6, -1]], 4),
     ],
     mistakes={
         "Look from the next token: after the last token of a chunk it is past a wall.": without_next,
@@ -118,6 +143,11 @@ EXERCISES[2] = Exercise(
         ],
         "The last column may be padding: a row's next token comes after its largest position.": after_the_last_column,
         "Each row has its own next token, and so its own wall; yours is that of the longest row.": of_the_longest_row,
+        "Columns may be gone already: a row's next token comes after its largest position, not after as many as it has.": (
+            by_count
+        ),
+        "The key right at the wall is in the next token's room too; keep it.": after_the_wall,
+        "A column may go even if an earlier one stays; look at each.": from_the_first_kept,
         "Columns are no positions: a row's next token comes after its largest position.": by_columns,
     },
     otherwise="For each row, take the position after its largest, and the wall before that; keep what is not before it.",
@@ -160,6 +190,12 @@ def in_one_room(subject, value, question, layer_types, chunk):
 def compared(rule, subject, value, question, layer_types, chunk):
     packed = layers_that_show(value, subject, layer_types, chunk)
     return rule(packed, layers_that_show(question, value, layer_types, chunk))
+
+
+def asks_for_the_subject(subject, value, question, layer_types, chunk):
+    packed = layers_that_show(value, subject, layer_types, chunk)
+    read = layers_that_show(question, subject, layer_types, chunk)
+    return bool(packed and read) and packed[0] < read[-1]
 
 
 def packed_is_enough(subject, value, question, layer_types, chunk):
@@ -208,6 +244,7 @@ EXERCISES[3] = Exercise(
             rooms_and_a_count(lambda fact, all_three, count: all_three or count > 1 or (fact and count > 0)),
             rooms_and_a_count(lambda fact, all_three, count: fact and count > 0),
         ],
+        "The question's token need not see the subject: it reads the value's, which has packed it.": asks_for_the_subject,
         "Any earlier layer may pack and any later one read: compare the first that packs with the last that reads.": [
             lambda *case: compared(lambda packed, read: bool(packed and read) and packed[-1] < read[0], *case),
             lambda *case: compared(lambda packed, read: bool(packed and read) and packed[-1] < read[-1], *case),
