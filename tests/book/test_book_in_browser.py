@@ -70,6 +70,7 @@ def test_every_page_loads_fits_and_can_be_used_by_all(open_page, book, view):
         if view == "phone":
             page.evaluate("for (const fold of document.querySelectorAll('details')) fold.open = true")
             page.evaluate("new Promise((done) => requestAnimationFrame(() => setTimeout(done, 50)))")
+            page.evaluate("Promise.all(document.getAnimations().map((fading) => fading.finished))")
             problems += [f"{file.name}: {box} hides what is beyond its side" for box in page.evaluate(UNMARKED)]
         if view == "phone" and left_out:
             page.context.close()
