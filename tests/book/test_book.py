@@ -16,7 +16,7 @@ from llama4lab.book import build, pages
 from llama4lab.book.glossary import Glossary
 from llama4lab.book.links import Links
 from llama4lab.book.notebook_pages import fold_answers
-from llama4lab.book.references import ADDRESS, references_page
+from llama4lab.book.references import ADDRESS, references_page, sources_of
 from llama4lab.book.search_texts import sections_of
 from llama4lab.claims import read_ledger
 from llama4lab.course_notebooks import NOTEBOOKS, course_notebooks
@@ -120,6 +120,8 @@ def test_each_source_is_listed_with_what_uses_it():
     page = references_page(course_notebooks())
     line = next(line for line in page.splitlines() if "(https://arxiv.org/abs/2101.03961)" in line)
     assert "Switch Transformer" in line and "[02](02_moe_routing.ipynb)" in line
+    papers = [source for source in sources_of(course_notebooks()) if source.kind == "Papers"]
+    assert not [source.address for source in papers if "*" not in source.name], "papers.yml has no authors and title"
     ledgers = {address for entry in read_ledger().values() for address in ADDRESS.findall(entry.get("source", ""))}
     assert ledgers and all(f"]({address})" in page for address in ledgers)
 

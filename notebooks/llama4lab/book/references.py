@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import yaml
+
 from llama4lab.claims import read_ledger
 from llama4lab.store import read_notebook
 
@@ -17,6 +19,7 @@ KINDS = {
     "Models and their cards": ("huggingface.co",),
     "Announcements, articles and the rest": (),
 }
+PAPERS = yaml.safe_load(Path(__file__).with_name("papers.yml").read_text(encoding="utf-8"))
 
 
 @dataclass
@@ -36,7 +39,9 @@ class Source:
 
     @property
     def name(self) -> str:
-        """What the notebooks call it; a name without a capital letter says little alone ("section 2.1", "paper")."""
+        """A paper's authors and title, or what the notebooks call it ("section 2.1" or "paper" says little alone)."""
+        if paper := PAPERS.get(self.address.rsplit("/", 1)[1]):
+            return paper
         telling = {name for name in self.names if re.search(r"[A-Z]", name)}
         said = {name for name in telling if not any(name != other and name in other for other in telling)}
         return ", ".join(sorted(said, key=str.lower)) or self.place
