@@ -156,9 +156,17 @@ EXERCISES[3] = Exercise(
         "The content should be what the tool returned.": partial(run_call, content=lambda value: "lamp"),
         "An unknown tool raised KeyError; tell the model with a message that begins with 'error:'.": raising,
         "For an unknown tool return a tool message whose content begins with 'error:'.": without_errors,
-        "A text without a call gives None.": lambda text, tools: (
-            run_call(text, tools) or {"role": "tool", "content": ""}
-        ),
+        "A text without a call gives None.": [
+            lambda text, tools: run_call(text, tools) or {"role": "tool", "content": ""},
+            lambda text, tools: run_call(text, tools) or run_call("<|python_end|>" + text, tools),
+            lambda text, tools: run_call(text, tools) or dict(None),
+            lambda text, tools: run_call(text, tools) or [][1],
+        ],
+        "JSON is only what is between <|python_end|> and the mark at the end; cut both off, or use read_call.": [
+            partial(run_call, ends=()),
+            lambda text, tools: run_call(text, tools) and json.loads(text),
+            lambda text, tools: json.loads(text + "<|eot|>"),
+        ],
         "It evaluates the text of the model, which may then run any code: read it with json.loads.": Sign(
             lambda result, right, _: [2, 40] in result[1] and [2, 40] not in right[1], partial(run_call, read=eval)
         ),

@@ -192,9 +192,15 @@ EXERCISES[5] = Exercise(
     cases=[([1],), ([4, 4],), ([1, 4],), ([1, 2, 3, 4, 4],), ([0, 2],)],
     mistakes={
         "That is a guess among all four corners; only those with a shape count.": lambda pictures: 0.25,
-        "You averaged over pictures; a picture with four shapes has four questions.": (
-            lambda pictures: sum(1 / n for n in pictures if n) / len(pictures)
-        ),
+        "You averaged over pictures; a picture with four shapes has four questions.": [
+            lambda pictures: sum(1 / n for n in pictures if n) / len(pictures),
+            lambda pictures: sum(1 / n for n in pictures if n) / sum(1 for n in pictures if n),
+            lambda pictures: sum(1 / n for n in pictures) / len(pictures),
+        ],
+        "A picture with n shapes has n questions, each right with a chance of 1/n; you counted one of them.": [
+            lambda pictures: sum(1 / n for n in pictures if n) / sum(pictures),
+            lambda pictures: sum(1 / n for n in pictures) / sum(pictures),
+        ],
         "A picture without a shape has no question, so nothing is guessed there.": [
             lambda pictures: len(pictures) / sum(pictures),
             lambda pictures: sum(n * (1 / n) for n in pictures) / sum(pictures),
