@@ -141,6 +141,58 @@ def test_good_input_passes(notebook):
     notebook["check_prompt"]("<|image|><|image|>?", [picture(), picture("L", (3000, 200))])
 
 
+# What the library makes of bad input, as section 10 tells it.
+@pytest.mark.parametrize(
+    "text, given, error, words",
+    [
+        ("<|image|>?", [picture(size=(0, 0))], ZeroDivisionError, "division by zero"),
+        (
+            "What is it?",
+            [picture()],
+            ValueError,
+            r"total number of <\|image\|> tokens in the prompts should be the same",
+        ),
+        ("<|image|>?", None, ValueError, r"Found 1 <\|image\|> tokens in the text but no images were passed"),
+    ],
+)
+def test_what_the_library_refuses(proxy, text, given, error, words):
+    with pytest.raises(error, match=words):
+        proxy[0](text=text, images=given)
+
+
+@pytest.mark.parametrize("given", [picture(size=(10000, 1)), picture("CMYK")])
+def test_what_the_library_takes(proxy, given):
+    assert proxy[0](text="<|image|>?", images=[given], return_tensors="pt")["pixel_values"].shape[0] > 1
+
+
+def test_sound_and_film_are_dropped(proxy):
+    processor, model = proxy
+    sound, film = torch.zeros(16000), torch.zeros(2, 3, 48, 48)
+    given = processor(text="What is heard?", audio=sound, videos=film, return_tensors="pt")
+    assert set(given) == {"input_ids", "attention_mask"}
+    with torch.no_grad():
+        assert torch.equal(model(**given).logits, model(**given, input_features=sound).logits)
+
+
+def test_a_cast_after_loading_loses_the_sines():
+    _, loaded = load_checkpoint("scout-proxy", dtype=torch.bfloat16)
+    assert loaded.vision_model.rotary_embedding.freqs_ci.is_complex()
+    with pytest.warns(UserWarning, match="discards the imaginary part"):
+        cast = load_checkpoint("scout-proxy")[1].to(torch.bfloat16)
+    assert not cast.vision_model.rotary_embedding.freqs_ci.is_complex()
+
+
+def test_the_librarys_loss_leaves_out_minus_100_alone(notebook, proxy):
+    ids = notebook["encode"]([picture(size=(48, 48))], "What color is it?")
+    patches = ids["input_ids"] == notebook["PATCH"]
+    with torch.no_grad():
+        out = proxy[1](**ids, labels=ids["input_ids"])
+        without = proxy[1](**ids, labels=ids["input_ids"].masked_fill(patches, -100)).loss
+    losses = -out.logits[:, :-1].log_softmax(2).gather(2, ids["input_ids"][:, 1:, None])[..., 0]
+    assert_close(out.loss, losses.mean(), atol=1e-5, rtol=1e-5)
+    assert_close(without, losses[~patches[:, 1:]].mean(), atol=1e-5, rtol=1e-5)
+
+
 # ---- explorer ----------------------------------------------------------------------------------------------
 
 

@@ -38,9 +38,12 @@ EXERCISES[1] = Exercise(
         "It keeps the smallest logits; keep the largest.": lambda logits, k: -apply_top_k(-logits, k),
         "Equals of the k-th largest stay too: for [2, 1, 2, 0] and k = 1 both 2 stay.": by_places,
         "Return all logits, those that are removed as -inf.": lambda logits, k: logits.topk(min(k, len(logits))).values,
-        "With k larger than the vocabulary nothing is removed.": (
-            lambda logits, k: logits.masked_fill(logits < logits.topk(k).values[-1], -torch.inf)
-        ),
+        "With k larger than the vocabulary nothing is removed.": [
+            lambda logits, k: logits.masked_fill(logits < logits.topk(k).values[-1], -torch.inf),
+            lambda logits, k: torch.full_like(logits, -torch.inf).scatter(
+                0, logits.topk(k).indices, logits.topk(k).values
+            ),
+        ],
         "It keeps other logits than the largest.": Sign(
             lambda result, right, _: kept(result) != kept(right), lambda logits, k: apply_top_k(logits.roll(1), k)
         ),

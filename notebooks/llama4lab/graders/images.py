@@ -92,7 +92,17 @@ EXERCISES[2] = Exercise(
             bisected,
             first_rise,
         ],
-        "Return (height, width), in this order.": lambda *case: (shrink_to_budget(*case) or (None, None))[::-1],
+        "Return (height, width), in this order.": [
+            lambda *case: (shrink_to_budget(*case) or (None, None))[::-1],
+            lambda height, width, budget, count: next(
+                (size[::-1] for size in reversed(sizes(height, width)) if count(*size[::-1]) <= budget), None
+            ),
+        ],
+        "A height that you round down may be 0; take max(1, round(height * w / width)).": (
+            lambda height, width, budget, count: next(
+                ((height * w // width, w) for w in range(width, 0, -1) if count(height * w // width, w) <= budget), None
+            )
+        ),
         "That is the smallest size that fits; return the largest.": lambda height, width, budget, count: next(
             (size for size in sizes(height, width) if count(*size) <= budget), None
         ),
@@ -161,6 +171,11 @@ def turned(tokens):
     return patches.view(len(patches), side, side, -1).transpose(1, 2).flatten(1, 2)
 
 
+def by_torch(tokens):
+    side = int(tokens.shape[1] ** 0.5)
+    return torch.pixel_shuffle(tokens.transpose(1, 2).unflatten(2, (side, side)), 2).flatten(2).transpose(1, 2)
+
+
 def shuffled_patches(tiles, side, width):
     return pixel_shuffle(torch.arange(float(tiles * side**2 * width)).view(tiles, side**2, width), 0.5)
 
@@ -174,6 +189,7 @@ EXERCISES[4] = Exercise(
         ),
         "Rows and columns inside the squares are exchanged.": lambda tokens: unshuffle(tokens, (0, 1, 4, 2, 3, 5)),
         "Rows and columns of the whole tile are exchanged.": turned,
+        "That is PyTorch's order: its pixel_shuffle undoes pixel_unshuffle, not Llama 4's.": by_torch,
         "The patches come in reverse order.": lambda tokens: unshuffle(tokens).flip(1),
         "Nothing is undone: these are the tokens that were given.": lambda tokens: tokens.clone(),
     },
