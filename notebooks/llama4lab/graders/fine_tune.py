@@ -9,8 +9,8 @@ EXERCISES = {}
 # ---- 1: the labels of a conversation ----
 
 
-def make_labels(ids, header, eot, with_stop=True, with_header=False, most=None, shift=0):
-    labels, inside, answers = [-100] * len(ids), False, 0
+def make_labels(ids, header, eot, with_stop=True, with_header=False, most=None, shift=0, compared=0):
+    labels, inside, answers, header = [-100] * len(ids), False, 0, header[-compared:]
     for place, token in enumerate(ids):
         if place >= len(header) and ids[place - len(header) : place] == header:
             inside, answers = most is None or answers < most, answers + 1
@@ -37,7 +37,7 @@ EXERCISES[1] = Exercise(
     right=make_labels,
     cases=[
         ([1, 7, 8, 20, 21, 9, 7, 6, 30, 31, 9, 7, 8, 22, 9, 7, 6, 32, 9, 0, 0], [7, 6], 9),
-        ([1, 5, 8, 20, 7, 4, 5, 6, 40, 41, 42, 4, 5, 8, 21, 4, 5, 6, 7, 9, 4], [5, 6], 4),
+        ([1, 5, 8, 3, 20, 7, 4, 5, 6, 3, 40, 41, 42, 4, 5, 8, 3, 21, 4, 5, 6, 3, 7, 9, 4], [5, 6, 3], 4),
     ],
     mistakes={
         "The stop token is part of what the model must write: it keeps its id.": (
@@ -55,6 +55,9 @@ EXERCISES[1] = Exercise(
         ),
         "After a stop token the next turn begins, which is not the model's: -100.": to_the_end,
         "Every token has a label, the user's words among them.": lambda ids, header, eot: list(ids),
+        "The user's header ends like the assistant's: compare the whole header.": (
+            lambda ids, header, eot: make_labels(ids, header, eot, compared=1)
+        ),
     },
     otherwise="For header [7, 6] and stop 9, the row 1 7 6 30 9 8 has the labels -100 -100 -100 30 9 -100.",
 )
@@ -87,6 +90,12 @@ EXERCISES[2] = Exercise(
         ),
         "That counts one matrix of each pair.": (
             lambda shapes, budget: largest_rank(shapes, budget, sides=lambda pair: pair[1])
+        ),
+        "That is the largest rank of the dearest shape alone; the adapters at all shapes share the budget.": (
+            lambda shapes, budget: min(largest_rank([shape], budget) for shape in shapes)
+        ),
+        "In and out are the last two sizes; the first of a fused shape counts the experts.": (
+            lambda shapes, budget: budget // sum(shape[0] + shape[1] for shape in shapes)
         ),
         "That exceeds the budget: round down.": lambda shapes, budget: -(-budget // numbers(shapes)),
         "Where not even rank 1 fits the answer is 0.": lambda shapes, budget: max(1, largest_rank(shapes, budget)),
@@ -123,6 +132,9 @@ EXERCISES[3] = Exercise(
         ),
         "Chunks are counted from the beginning of the conversation, not of the row.": (
             lambda starts, length, chunk: may_see(starts, length, chunk, own_chunks=False)
+        ),
+        "Equal chunk numbers are not enough: the conversations must be equal, too.": (
+            lambda starts, length, chunk: may_see(starts, length, chunk, walls=False)
         ),
         "A token sees tokens after it.": lambda starts, length, chunk: may_see(starts, length, chunk, causal=False),
         "That is a layer without chunks.": lambda starts, length, chunk: may_see(starts, length, chunk, chunks=False),

@@ -65,16 +65,17 @@ def loss_strips(rows: Mapping[str, Sequence[str]]) -> None:
 
 
 def adapter_sizes(sizes: Mapping[str, tuple[int, int]]) -> None:
-    """Weights of Scout's parts and what adapters train of them, as bars on a logarithmic axis."""
-    fig, ax = plt.subplots(figsize=(6, 2.5))
+    """Weights of Scout's parts and what adapters train of them, as points on a logarithmic axis."""
+    fig, ax = plt.subplots(figsize=(6, 2.2))
     for row, (weights, trained) in enumerate(sizes.values()):
-        ax.barh(row - 0.19, weights, height=0.36, color=QUIET)
-        ax.barh(row + 0.19, trained, height=0.36, color=LOUD)
-        ax.text(1.15 * weights, row - 0.19, f"{weights / 1e9:.1f} billion weights", fontsize=8, va="center")
+        ax.plot([trained, weights], [row, row], "-", color=QUIET, linewidth=1, zorder=1)
+        ax.scatter(weights, row, s=60, color=QUIET, edgecolor="black", linewidth=0.5, zorder=3)
+        ax.scatter(trained, row, s=60, marker="s", color=LOUD, edgecolor="black", linewidth=0.5, zorder=3)
+        ax.text(1.3 * weights, row, f"{weights / 1e9:.1f} billion weights", fontsize=8, va="center")
         words = f"{trained / 1e6:.1f} million trained, {trained / weights:.2%}"
-        ax.text(1.15 * trained, row + 0.19, words, fontsize=8, va="center")
+        ax.text(trained, row - 0.2, words, fontsize=8, va="bottom", ha="center")
     ax.set_yticks(range(len(sizes)), list(sizes))
-    ax.set(xscale="log", xlabel="numbers", ylabel="part of Scout", xlim=(1e6, 8e12), ylim=(len(sizes) - 0.5, -0.5))
+    ax.set(xscale="log", xlabel="numbers", ylabel="part of Scout", xlim=(1e6, 8e12), ylim=(len(sizes) - 0.6, -0.75))
     plain_ticks(ax, "x", (1e6, 1e8, 1e10), ("1 million", "100 million", "10 billion"))
     ax.grid(axis="y")
     ax.set_title("Rank 8 trains less than half a percent")
@@ -96,6 +97,7 @@ MARKS = {
     "all weights, old chat": ("o", GREEN),
     "LoRA, attention, old chat": ("s", GREEN),
 }
+HOLLOW = ("all weights, old chat", "LoRA, attention, old chat")  # told from the filled ones without color
 
 
 def gain_and_forgetting(dots: Mapping[str, Sequence[tuple[float, float]]], null: Sequence[float]) -> None:
@@ -106,10 +108,13 @@ def gain_and_forgetting(dots: Mapping[str, Sequence[tuple[float, float]]], null:
     ax.text(2, -1, words, fontsize=8, color="#444444", va="bottom")
     for name, (mark, color) in MARKS.items():
         runs = np.array(dots[name])
-        ax.scatter(*runs.T, marker=mark, s=42, color=color, edgecolor="black", linewidth=0.5, label=name, zorder=3)
+        face, edge, width = ("white", color, 1.6) if name in HOLLOW else (color, "black", 0.5)
+        ax.scatter(
+            *runs.T, marker=mark, s=42, color=face, edgecolor=edge, linewidth=width, label=name, zorder=3, clip_on=False
+        )
     ax.set(xlabel="new question: exact answers, %", ylabel="all skills: points lost", xlim=(-4, 104), ylim=(60, -6))
     ax.legend(loc="lower left", bbox_to_anchor=(0.06, 0.02), fontsize=8, handletextpad=0.2)
-    ax.set_title("All ways learn, and forget; old chat in the lesson keeps what was there")
+    ax.set_title("What learns forgets; old chat in the lesson keeps what was there")
     values = {name: [f"{gain:.0f} %, {lost:.1f} lost" for gain, lost in dots[name]] for name in MARKS}
     show(
         fig,
