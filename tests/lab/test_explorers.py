@@ -101,10 +101,10 @@ def test_context_script_computes_as_python_does(context_settings):
 def test_context_script_draws_weights_and_cache_to_scale(context_settings):
     state = at_start(context_settings, chunks=1280, size=141)
     (drawn,) = from_script("context", "draw(settings, state)", context_settings, [state])
-    widths = [float(width) for width in re.findall(r'width="([\d.]+)" height="28"', drawn)]
+    widths = [float(width) for width in re.findall(r'width="([\d.]+)" height="22"', drawn)]
     weights, caches, _ = context.memory_of(context_settings, state)
     assert widths[0] == widths[2] and widths[1] / widths[0] == pytest.approx(caches[0] / weights)
-    assert sum(widths[:2]) == pytest.approx(420)  # what needs most fills the width
+    assert sum(widths[:2]) == pytest.approx(396)  # what needs most fills the width
 
 
 # ---- size --------------------------------------------------------------------------------------------------

@@ -81,12 +81,6 @@ def test_the_square_product_counts_its_own_operations(notebook):
     assert torch.equal(product(), torch.full((8, 8), 8.0))
 
 
-def test_a_race_is_run_again_until_it_reaches_the_bar(notebook):
-    results = iter([1, 2, 5, 9])
-    assert notebook["until"](lambda result: result > 4, lambda: next(results)) == 5
-    assert notebook["until"](lambda result: False, lambda: 7, tries=2) == 7
-
-
 def test_fastest_calls_alternates_and_keeps_the_fastest(notebook, monkeypatch):
     ticks = iter([0.0, 3.0, 10.0, 11.0, 20.0, 22.0, 30.0, 35.0])
     monkeypatch.setattr(notebook["time"], "thread_time", lambda: next(ticks))
