@@ -1,5 +1,6 @@
 """Graders of notebook 17: joining the experts' pieces, collecting a stream, finding a cliff, the context that fits."""
 
+import itertools
 import math
 from types import SimpleNamespace
 
@@ -36,6 +37,9 @@ EXERCISES[1] = Exercise(
         "Gate and up alternate column by column; first come all columns of gate.": (
             lambda pieces: torch.stack(join_gate_up(pieces).chunk(2, dim=-1), dim=-1).flatten(-2)
         ),
+        "The first half of each piece is gate and the second is up, not every other column.": (
+            lambda pieces: torch.cat([piece[..., place::2] for place in range(2) for piece in pieces], dim=-1)
+        ),
         "The pieces are columns of one matrix: join them along the last axis, not along the experts.": (
             lambda pieces: torch.cat(pieces, dim=0)
         ),
@@ -71,6 +75,14 @@ def last_reason(chunks):
     return collect(chunks)[0], next((chunk.choices[0].finish_reason for chunk in chunks[::-1] if chunk.choices), None)
 
 
+def ends_without_choices(chunks):
+    return collect(itertools.takewhile(lambda chunk: chunk.choices, chunks))
+
+
+def skips_the_empty(chunks):
+    return collect([chunk for chunk in chunks if chunk.choices and chunk.choices[0].delta.content])
+
+
 def starts_with_stop(chunks):
     text, reason = collect(chunks)
     return text, reason or "stop"
@@ -95,6 +107,7 @@ EXERCISES[2] = Exercise(
         Case(([chunk_of(), chunk_of("Port"), chunk_of("ugal."), chunk_of(None, "stop")],), "This is a plain stream."),
         Case(([chunk_of("Hel"), chunk_of("lo", "length")],), "The last chunk has content and a reason."),
         Case(([chunk_of("Hi"), chunk_of(None, "stop"), USAGE_ONLY],), "The last chunk has no choices."),
+        Case(([chunk_of("Hi"), USAGE_ONLY, chunk_of("!", "stop")],), "A chunk between has no choices."),
         Case(([chunk_of("Hi", "stop"), chunk_of()],), "A chunk follows the reason."),
         Case(([chunk_of("He")],), "The stream breaks off: there is no reason."),
         Case(([],), "There is no chunk at all."),
@@ -111,6 +124,12 @@ EXERCISES[2] = Exercise(
         ),
         "The chunk with the reason may have content too; it is left out.": drops_the_last,
         "A chunk without a reason may follow the one with it; keep the reason.": last_reason,
+        "A chunk without choices is not the end of the stream.": ends_without_choices,
+        "A chunk without content may hold the reason; it is skipped.": [
+            skips_the_empty,
+            lambda chunks: skips_the_empty(itertools.takewhile(lambda chunk: chunk.choices, chunks)),
+        ],
+        "The text comes first, then the reason.": lambda chunks: collect(chunks)[::-1],
         "Return two values, the text and the reason.": lambda chunks: collect(chunks)[0],
     },
 )
@@ -225,7 +244,7 @@ EXERCISES[5] = Exercise(
         "That counts only the global layers; here all 48 are cached.": 5_000_000,
         "That puts all 8 key-value heads on each GPU; each of 4 keeps two.": 0,
         "Give the tokens themselves, not millions.": 1,
-        "Round down to whole millions.": 1_459_994,
+        "Round down to whole millions.": [1_459_994, 1_460_000, 1_400_000],
         "Round down, not to the nearest half million.": 1_500_000,
     },
     otherwise="Take 0.9 of the GPU, subtract the weights on it, divide by the bytes of a token on it.",
