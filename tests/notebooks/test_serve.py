@@ -13,7 +13,8 @@ import torch
 from torch.testing import assert_close
 
 from llama4lab.checkpoints import MODELS
-from llama4lab.client_probes import verdict
+from llama4lab.client_probes import ask, connect, verdict
+from llama4lab.gguf_file import write_gguf
 from llama4lab.launch import LaunchError, serve, serve_llama_cpp
 from llama4lab.parameters import build_on_meta
 from llama4lab.store import read_notebook
@@ -87,14 +88,14 @@ def test_a_served_proxy_answers_and_ends_even_when_the_block_fails(notebook, mon
         monkeypatch.setenv(name, "http://127.0.0.1:9")  # nothing answers there
     before = set(psutil.Process().children(recursive=True))
     with pytest.raises(ZeroDivisionError), serve("scout-proxy", dtype="float32") as server:
-        client = notebook["connect"](server)
-        answer = notebook["ask"](client, server.model, "In which country is Lisbon?")
+        client = connect(server)
+        answer = ask(client, server.model, "In which country is Lisbon?")
         assert answer.choices[0].message.content == "Portugal."
         listening = [c.laddr.ip for c in psutil.Process(server.pid).net_connections() if c.status == psutil.CONN_LISTEN]
         assert listening == ["127.0.0.1"]
         assert PLANTED not in " ".join(psutil.Process(server.pid).environ().values())
         assert client.api_key == "unused" and PLANTED not in answer.model_dump_json()
-        text, reason = notebook["collect_solution"](notebook["ask"](client, server.model, "Hello!", stream=True))
+        text, reason = notebook["collect_solution"](ask(client, server.model, "Hello!", stream=True))
         assert (text, reason) == ("Hello! How can I help you?", "stop")
         1 / 0  # noqa: B018
     assert not psutil.pid_exists(server.pid)
@@ -104,12 +105,12 @@ def test_a_served_proxy_answers_and_ends_even_when_the_block_fails(notebook, mon
 def test_llama_cpp_wants_its_key_listens_on_loopback_and_ends(notebook, tmp_path, monkeypatch):
     monkeypatch.setenv("HF_TOKEN", PLANTED)
     before = set(psutil.Process().children(recursive=True))
-    file = notebook["write_gguf"](PROXY, tmp_path / "proxy.gguf")
+    file = write_gguf(PROXY, tmp_path / "proxy.gguf")
     with pytest.raises(ZeroDivisionError), serve_llama_cpp(file, "proxy") as server:
-        client = notebook["connect"](server)
+        client = connect(server)
         assert notebook["answers"](client, "proxy")[0] == "Portugal."
         with pytest.raises(openai.AuthenticationError):
-            notebook["ask"](client.with_options(api_key="unused"), "proxy", "Hello!")
+            ask(client.with_options(api_key="unused"), "proxy", "Hello!")
         listening = [c.laddr.ip for c in psutil.Process(server.pid).net_connections() if c.status == psutil.CONN_LISTEN]
         assert listening == ["127.0.0.1"]
         assert PLANTED not in " ".join(psutil.Process(server.pid).environ().values())
