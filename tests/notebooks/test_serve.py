@@ -13,7 +13,7 @@ import torch
 from torch.testing import assert_close
 
 from llama4lab.checkpoints import MODELS
-from llama4lab.client_probes import ask, connect, verdict
+from llama4lab.client_probes import answers, ask, connect, verdict
 from llama4lab.gguf_file import write_gguf
 from llama4lab.launch import LaunchError, serve, serve_llama_cpp
 from llama4lab.parameters import build_on_meta
@@ -102,13 +102,13 @@ def test_a_served_proxy_answers_and_ends_even_when_the_block_fails(notebook, mon
     assert set(psutil.Process().children(recursive=True)) == before
 
 
-def test_llama_cpp_wants_its_key_listens_on_loopback_and_ends(notebook, tmp_path, monkeypatch):
+def test_llama_cpp_wants_its_key_listens_on_loopback_and_ends(tmp_path, monkeypatch):
     monkeypatch.setenv("HF_TOKEN", PLANTED)
     before = set(psutil.Process().children(recursive=True))
     file = write_gguf(PROXY, tmp_path / "proxy.gguf")
     with pytest.raises(ZeroDivisionError), serve_llama_cpp(file, "proxy") as server:
         client = connect(server)
-        assert notebook["answers"](client, "proxy")[0] == "Portugal."
+        assert answers(client, "proxy")[0] == "Portugal."
         with pytest.raises(openai.AuthenticationError):
             ask(client.with_options(api_key="unused"), "proxy", "Hello!")
         listening = [c.laddr.ip for c in psutil.Process(server.pid).net_connections() if c.status == psutil.CONN_LISTEN]
