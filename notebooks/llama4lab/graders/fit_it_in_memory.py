@@ -39,9 +39,9 @@ EXERCISES[1] = Exercise(
 # ---- 2: a group of weights at the nearest levels of a codebook ----
 
 
-def round_to_levels(group, levels, largest=lambda group: group.abs().max(), back=True, pick="argmin"):
+def round_to_levels(group, levels, largest=lambda group: group.abs().max(), back=True, pick="argmin", dim=1):
     scale = largest(group)
-    nearest = getattr((group[:, None] / scale - levels).abs(), pick)(dim=1)
+    nearest = getattr((group[:, None] / scale - levels).abs(), pick)(dim=dim)
     return levels[nearest] * (scale if back else 1)
 
 
@@ -74,6 +74,9 @@ EXERCISES[2] = Exercise(
         ),
         "It takes the level below, not the nearest.": from_below,
         "It takes the level above, not the nearest.": from_above,
+        "It finds the nearest weight of each level, not the nearest level of each weight.": partial(
+            round_to_levels, dim=0
+        ),
         "It takes the farthest level.": partial(round_to_levels, pick="argmax"),
         "Those are the numbers of the levels; return the weights that come back.": places,
         "Nothing was rounded.": lambda group, levels: group.clone(),
