@@ -11,30 +11,11 @@ from torch.testing import assert_close
 from transformers import Llama4ForCausalLM
 
 from llama4lab.recall import VOCABULARY
-from tests.small_models import random_ids, small_model
+from tests.small_models import small_model
 
 
 def random_model(pattern=(1, 1, 1, 0)) -> Llama4ForCausalLM:
     return small_model(vocab_size=len(VOCABULARY), no_rope_layers=list(pattern))
-
-
-def library_weights(model: Llama4ForCausalLM, ids: torch.Tensor, layer: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """What enters `layer`'s attention, and the attention weights that the library makes of it."""
-    entered = []
-    hook = model.model.layers[layer].self_attn.register_forward_pre_hook(
-        lambda _, args, kwargs: entered.append(kwargs["hidden_states"]), with_kwargs=True
-    )
-    with torch.no_grad():
-        weights = model(input_ids=ids, output_attentions=True).attentions[layer]
-    hook.remove()
-    return entered[0], weights
-
-
-def test_nope_attention_is_the_librarys(notebook):
-    model = random_model()
-    entered, weights = library_weights(model, random_ids(2, 21), layer=3)
-    with torch.no_grad():
-        assert_close(notebook["nope_attention"](model.model.layers[3], entered), weights, atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize(("pattern", "crosses"), [((1, 1, 1, 1), False), ((1, 1, 1, 0), True), ((0, 1, 1, 1), True)])

@@ -191,16 +191,6 @@ def demands(recall_by_place: Mapping[str, Mapping[str, Mapping[str, Sequence[flo
     )
 
 
-def loss_in_chunk(places: Mapping[str, Sequence[float]], one_word: float, two_words: float) -> None:
-    """Loss of the next word by position within the chunk, between the levels for one and for two words seen."""
-    fig, ax = plt.subplots(figsize=(6, 2.8))
-    ax.set(ylim=(0.5, 1.1 * one_word), xlabel="position within the chunk", ylabel="loss, nats")
-    levels = {"one word seen": one_word, "two words seen": two_words}
-    draw_patterns(ax, {name: [dict(enumerate(map(float, nll)))] for name, nll in places.items()}, levels, marker=".")
-    ax.set_title("A wall costs one word of each chunk: the first")
-    show(fig, "Loss by place in the chunk for both patterns, between the levels for one and for two words seen.")
-
-
 def loss_along_row(by_position: Mapping[str, Sequence[float]], two_words: float) -> None:
     """Loss of the next word along a row, means of 32 words."""
     fig, ax = plt.subplots(figsize=(6, 2.8))
