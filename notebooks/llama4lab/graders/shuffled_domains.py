@@ -11,6 +11,7 @@ LENGTHS = np.array([3, 5, 4, 6, 3, 5, 4, 6])
 TEXTS = np.repeat(np.arange(10, 18), LENGTHS)  # numbers of texts need not start at 0
 OF_TEXT = np.array([0, 0, 0, 1, 1, 2, 2, 3])
 FIRST = np.concatenate([[0], LENGTHS.cumsum()[:-1]])  # the first token of each text
+OUT_OF_RANGE = -99  # in place of every label, where numbers of texts were taken for places
 MOVED = np.random.default_rng(1).permutation(len(TEXTS))
 
 
@@ -21,6 +22,14 @@ def shuffle_texts(domains, texts, rng):
 
 def shuffled_often(function, domains, texts, rng_seed):
     """Twelve shuffles, the first of them again, and one where the tokens of a text are apart, put back in order."""
+    try:
+        function(domains, texts, np.random.default_rng(rng_seed))
+    except IndexError:
+        function(
+            domains, texts - texts.min(), np.random.default_rng(rng_seed)
+        )  # if this fails too, it is another mistake
+        nothing = np.full(len(texts), OUT_OF_RANGE)
+        return {"shuffles": [nothing] * 12, "again": nothing, "apart": nothing}
     shuffles = [np.asarray(function(domains, texts, np.random.default_rng(rng_seed + i))).copy() for i in range(12)]
     again = function(domains, texts, np.random.default_rng(rng_seed))
     moved = np.asarray(function(domains[MOVED], texts[MOVED], np.random.default_rng(5)))
@@ -66,7 +75,15 @@ def rolled(domains, texts, rng):
     return np.roll(domains[first], rng.integers(1, 3))[rank]
 
 
+def numbers_as_places(domains, texts, rng):
+    _, first = np.unique(texts, return_index=True)
+    return rng.permutation(domains[first])[texts]
+
+
 SHUFFLE_MISTAKES = {
+    "It takes the numbers of the texts for places, but they need not start at 0 and may have gaps: index with ranks.": Sign(
+        lambda result, right, _: set(result["again"]) == {OUT_OF_RANGE}, numbers_as_places
+    ),
     "Return one label for each token, an array of the shape of `domains`.": Sign(
         lambda result, right, _: any(shape(one) != [len(TEXTS)] for one in (*result["shuffles"], result["again"])),
         lambda domains, texts, rng: rng.permutation(np.unique(texts)),

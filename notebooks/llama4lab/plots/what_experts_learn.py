@@ -6,12 +6,22 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.colors import TwoSlopeNorm
 
-from llama4lab.figures import PALETTE, show, text_color
+from llama4lab.figures import PALETTE, color_token_paths, show, text_color
 from llama4lab.plots.marks import label_ends, plain_ticks
+from llama4lab.routing import Routing
 
 GRAY, LOUD = "#767676", PALETTE[1]
 ABOUT = {"T": "About the token", "D": "About the topic", "D|T": "About the topic,\nbeyond the token"}
 COLORS = {"T": PALETTE[0], "D": LOUD, "D|T": PALETTE[4]}
+
+
+def sentence_paths(tokens: Sequence[str], routing: Routing, experts: int) -> None:
+    """The expert that took each token of one sentence, in four layers at most."""
+    layers = routing.layers
+    places = sorted({round(n) for n in np.linspace(0, len(layers) - 1, 4)})
+    paths, numbers = routing.chosen[places, 0].tolist(), [layers[n] for n in places]
+    fig = color_token_paths(tokens, paths, numbers, experts, "The expert that took each token, by layer")
+    show(fig, "The sentence's tokens, each above a column with the expert that took it in each layer.")
 
 
 def luck(sizes: Sequence[int], about_token: Sequence[float], about_domain: Sequence[float]) -> None:
