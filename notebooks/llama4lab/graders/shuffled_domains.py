@@ -81,12 +81,12 @@ def numbers_as_places(domains, texts, rng):
 
 
 SHUFFLE_MISTAKES = {
-    "It takes the numbers of the texts for places, but they need not start at 0 and may have gaps: index with ranks.": Sign(
-        lambda result, right, _: set(result["again"]) == {OUT_OF_RANGE}, numbers_as_places
-    ),
     "Return one label for each token, an array of the shape of `domains`.": Sign(
         lambda result, right, _: any(shape(one) != [len(TEXTS)] for one in (*result["shuffles"], result["again"])),
         lambda domains, texts, rng: rng.permutation(np.unique(texts)),
+    ),
+    "It takes the numbers of the texts for places, but they need not start at 0 and may have gaps: index with ranks.": Sign(
+        lambda result, right, _: set(result["again"]) == {OUT_OF_RANGE}, numbers_as_places
     ),
     "It returns labels that are no domains; shuffle the domains, not the numbers of the texts.": Sign(
         lambda result, right, _: not set().union(*result["shuffles"]) <= set(OF_TEXT),
