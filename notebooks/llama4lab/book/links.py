@@ -11,7 +11,6 @@ from llama4lab.variables import ROOT
 
 MOST_BYTES = 1_000_000  # of a file that the book takes along because a page links to it
 PAGES = {"assets/claims.yml": "claims.md", "notebooks/llama4.py": "llama4.md"}
-FIGURES = ROOT / "assets" / "figures"
 
 CODE = re.compile(r"^(```+|~~~).*?^\1[^\S\n]*$|(`+)(?!`).*?(?<!`)\2(?!`)", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"(?<!!)\[((?:[^\[\]]|\[[^\]]*\])*)\]\(\s*<?([^)\s>]+)>?\s*\)")

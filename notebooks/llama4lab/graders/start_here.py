@@ -151,16 +151,16 @@ EXERCISES[3] = Exercise(
 # ---- 4: whole words as soon as they are certain, from a stream of tokens ----
 
 
-def words_as_they_come(tokens, decode):
+def words_as_they_come(tokens, decode, with_space_after=False, with_the_last=True):
     arrived, sent = [], 0
     for token in tokens:
         arrived.append(token)
         text = decode(arrived)
-        whole = text.rfind(" ")
+        whole = text.rfind(" ") + with_space_after
         if whole > sent:
             yield text[sent:whole]
             sent = whole
-    if arrived:
+    if arrived and with_the_last:
         yield text[sent:]
 
 
@@ -205,30 +205,6 @@ def words_of_single_tokens(tokens, decode):
     yield from words_as_they_come((decode([token]) for token in tokens), "".join)
 
 
-def words_before_spaces(tokens, decode):
-    arrived, sent = [], 0
-    for token in tokens:
-        arrived.append(token)
-        text = decode(arrived)
-        whole = text.rfind(" ") + 1
-        if whole > sent:
-            yield text[sent:whole]
-            sent = whole
-    if arrived:
-        yield text[sent:]
-
-
-def words_without_the_last(tokens, decode):
-    arrived, sent = [], 0
-    for token in tokens:
-        arrived.append(token)
-        text = decode(arrived)
-        whole = text.rfind(" ")
-        if whole > sent:
-            yield text[sent:whole]
-            sent = whole
-
-
 def words_and_an_empty_one(tokens, decode):
     arrived = False
     for word in words_as_they_come(tokens, decode):
@@ -258,13 +234,15 @@ EXERCISES[4] = Exercise(
         "Each token is decoded alone, which breaks a character whose bytes come in two tokens.": words_of_single_tokens,
         "The last word is missing; no token follows it, so give it when the stream ends.": [
             lambda tokens, decode: (word for word, _ in pairwise(words_as_they_come(tokens, decode))),
-            words_without_the_last,
+            partial(words_as_they_come, with_the_last=False),
         ],
         "Where no token comes, there is no piece to give, not even an empty one.": words_and_an_empty_one,
         "Each piece repeats the text before it; give only what is new.": (
             lambda tokens, decode: accumulate(words_as_they_come(tokens, decode))
         ),
-        "The space is at the end of the word before it; it belongs to the word after it.": words_before_spaces,
+        "The space is at the end of the word before it; it belongs to the word after it.": partial(
+            words_as_they_come, with_space_after=True
+        ),
         "The spaces are lost; all pieces joined are the text.": (
             lambda tokens, decode: (word.strip() for word in words_as_they_come(tokens, decode))
         ),
