@@ -166,6 +166,5 @@ def test_an_error_is_honest_and_another_answer_is_not(name, answer, expected):
 
 def test_stored_outputs_tell_no_path_port_or_secret():
     outputs = json.dumps([cell.get("outputs", []) for cell in read_notebook(NOTEBOOK).cells])
-    assert "processes left over: 0" in outputs and "processes left over: 0" in outputs
     for pattern in (r"/tmp/", r"/work/", r"/home/", r"127\.0\.0\.1:\d", "hf_", "Bearer"):
         assert not re.search(pattern, outputs), pattern

@@ -109,6 +109,7 @@ def company(callers: Sequence[int], slower: Sequence[float], awake: Sequence[flo
     plain_ticks(ax, "y", (1, 10, 100))
     other.plot(callers, awake, marker="o", linestyle="-", color=LOUD, linewidth=2.4)
     other.set(xscale="log", xlabel="callers", ylabel="experts awake, of 16", ylim=(0, 17))
+    plain_ticks(other, "y", (0, 4, 8, 12, 16))
     for each in (ax, other):
         plain_ticks(each, "x", (1, 4, 16, 64, 256))
     ax.set_title("A mixture pays for company")
