@@ -15,6 +15,7 @@ import samples
 from evaluate import provenance
 from llama4lab.assets import ASSETS, write_manifest
 from llama4lab.notebook_functions import functions_of
+from llama4lab.timing import fastest_calls, square_product
 
 OUTPUT = ASSETS / "measurements" / "sparse_compute.json"
 BLOCKS = {"Scout-like": 16, "Maverick-like": 128}  # experts
@@ -30,7 +31,7 @@ def milliseconds(seconds: float) -> float:
 def measure_block(notebook: dict, experts: int, library_seconds: float, tokens: tuple[int, ...] = TOKENS) -> dict:
     """By number of tokens: milliseconds of the library, of the sorted ways and of the square product, FLOPs, rounds."""
     block = notebook["make_block"](experts)
-    square, square_flops = notebook["square_product"]()
+    square, square_flops = square_product()
     points = {}
     for count in tokens:
         hidden = notebook["random_hidden"](1, count)
@@ -41,9 +42,9 @@ def measure_block(notebook: dict, experts: int, library_seconds: float, tokens: 
             "grouped": partial(notebook["moe_grouped"], block, hidden),
         }
         with torch.no_grad():
-            first = notebook["fastest_calls"](forwards, rounds=1)["library"]
+            first = fastest_calls(forwards, rounds=1)["library"]
             rounds = round(min(max(library_seconds / first, FEWEST), MOST))
-            seconds = notebook["fastest_calls"](forwards | {"square": square}, rounds=rounds)
+            seconds = fastest_calls(forwards | {"square": square}, rounds=rounds)
             expected = forwards["library"]()[0]
             for way in ("plain", "lean", "grouped"):
                 torch.testing.assert_close(forwards[way]()[0], expected, atol=1e-5, rtol=1e-5)
@@ -67,7 +68,7 @@ def measure_slices(notebook: dict, experts: int, rows: tuple[int, ...] = ROWS, r
         str(count): partial(notebook["visit_all"], torch.ones(count, weights.shape[1]), weights) for count in rows
     }
     with torch.no_grad():
-        seconds = notebook["fastest_calls"](visits, rounds=rounds)
+        seconds = fastest_calls(visits, rounds=rounds)
     return {
         "experts": experts,
         "flops_of_one_row": 2 * weights.numel(),

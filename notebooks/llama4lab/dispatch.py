@@ -47,6 +47,11 @@ def run_sorted_experts(
     return torch.cat(blocks)[back]
 
 
+def shared_in_slices(moe: Llama4TextMoe, tokens: torch.Tensor, rows: int = 512) -> torch.Tensor:
+    """The shared expert on `tokens` `[tokens, hidden]`, a few rows at a time: what it computes stays in the cache."""
+    return torch.cat([moe.shared_expert(part) for part in tokens.split(rows)])
+
+
 def _forward_on_chosen(
     experts: Llama4TextExperts, routed_in: torch.Tensor, chosen_expert: torch.Tensor
 ) -> torch.Tensor:

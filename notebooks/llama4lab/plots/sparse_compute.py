@@ -15,22 +15,6 @@ PALE = "#e6e6e6"
 TOKEN_TICKS = [1, 4, 16, 64, 256, 1024, 4096]
 
 
-def temporaries(sizes: Mapping[str, tuple[float, float]]) -> None:
-    """GiB of the experts' inputs and of gate and up, for each model and way."""
-    fig, ax = plt.subplots(figsize=(6, 2.2))
-    for place, (inputs, gate_up) in enumerate(sizes.values()):
-        ax.barh(place, inputs, 0.6, color=BLUE)
-        ax.barh(place, gate_up, 0.6, left=inputs, color=PALETTE[4])
-        ax.text(inputs + gate_up + 0.4, place, f"{inputs:.2f} + {gate_up:.2f}", va="center", fontsize=8)
-    ax.set(xlim=(0, 50), xlabel="GiB in one layer: experts' inputs (blue) + gate and up (orange)")
-    name_rows(ax, sizes)
-    ax.set_title("8192 tokens: what the library copies, sorted dispatch does not")
-    show(
-        fig,
-        "Temporary tensors of one layer for 8192 tokens: for Maverick 10 GiB of inputs and 32 GiB of gate and up in the library, a third of one GiB when sorted; for Scout an eighth of the library's.",
-    )
-
-
 def race_here(live: Mapping[tuple[str, int], Mapping[str, float]]) -> None:
     """How many times as fast as the library both ways are on this machine, by block and tokens."""
     fig, axes = plt.subplots(1, 2, figsize=(6, 2.6))
