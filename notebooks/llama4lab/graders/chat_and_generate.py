@@ -98,20 +98,32 @@ EXERCISES[2] = Exercise(
 CALLS = []
 
 
+def raised(error):
+    return {"role": "tool", "content": f"raised {error.__name__}"}
+
+
 def add(a, b):
     CALLS.append([a, b])
     return a + b
 
 
 def message_and_calls(function, text, tools):
-    """The message, cut after `error:`, and the arguments with which `add` was called."""
+    """The message, cut after `error:`, and the arguments with which `add` was called.
+
+    The name of an error that belongs to a mistake takes the place of the message, so that two of them do not hide each
+    other; any other error is raised.
+    """
     CALLS.clear()
     try:
         message = function(text, tools)
-    except Exception:
-        if text != NOT_JSON:
+    except NotImplementedError:
+        raise
+    except Exception as error:
+        no_call_to_read = text == NOT_JSON or "<|python_end|>" not in text
+        is_unknown = "add" not in tools and isinstance(error, KeyError)
+        if not no_call_to_read and not is_unknown and not isinstance(error, json.JSONDecodeError | SyntaxError):
             raise
-        message = None
+        message = raised(type(error))
     if isinstance(message, dict) and str(message.get("content")).startswith("error:"):
         message = message | {"content": "error:"}
     return None if text == NOT_JSON else message, list(CALLS)
@@ -133,13 +145,14 @@ def without_errors(text, tools):
     return None if message and message["content"].startswith("error:") else message
 
 
-def raising(text, tools):
-    message = run_call(text, tools)
-    return message if message is None or not message["content"].startswith("error:") else tools["no such tool"]
+def raising(text, tools, **mistake):
+    message = run_call(text, tools, **mistake)
+    return message if message is None or not str(message["content"]).startswith("error:") else tools["no such tool"]
 
 
 CALL = '<|python_start|><|python_end|>{"name": "add", "parameters": {"a": 2, "b": 40}}'
 NOT_JSON = CALL.replace("40", "20 + 20")  # whoever runs the tool with 40 has evaluated the text
+NOT_READ = raised(json.JSONDecodeError), raised(SyntaxError)
 
 EXERCISES[3] = Exercise(
     right=run_call,
@@ -157,19 +170,28 @@ EXERCISES[3] = Exercise(
         "A call may end in <|eom|> or in nothing, as well as in <|eot|>.": partial(run_call, ends=("<|eot|>",)),
         "The content must be a string; the tool returned a number.": partial(run_call, content=lambda value: value),
         "The content should be what the tool returned.": partial(run_call, content=lambda value: "lamp"),
-        "An unknown tool raised KeyError; tell the model with a message that begins with 'error:'.": raising,
+        "An unknown tool raised KeyError; tell the model with a message that begins with 'error:'.": Sign(
+            lambda result, right, arguments: "add" not in arguments[1] and result[0] == raised(KeyError),
+            [
+                raising,
+                partial(raising, content=lambda value: value),
+                partial(raising, ends=("<|eot|>",)),
+                partial(raising, role="ipython"),
+                partial(raising, read=eval),
+                lambda text, tools: raising(text, tools) or dict(None),
+            ],
+        ),
         "For an unknown tool return a tool message whose content begins with 'error:'.": without_errors,
-        "A text without a call gives None.": [
-            lambda text, tools: run_call(text, tools) or {"role": "tool", "content": ""},
-            lambda text, tools: run_call(text, tools) or run_call("<|python_end|>" + text, tools),
-            lambda text, tools: run_call(text, tools) or dict(None),
-            lambda text, tools: run_call(text, tools) or [][1],
-        ],
-        "JSON is only what is between <|python_end|> and the mark at the end; cut both off, or use read_call.": [
-            partial(run_call, ends=()),
-            lambda text, tools: run_call(text, tools) and json.loads(text),
-            lambda text, tools: json.loads(text + "<|eot|>"),
-        ],
+        "JSON is only what is between <|python_end|> and the mark at the end; cut both off, or use read_call.": Sign(
+            lambda result, right, arguments: right[1] and result[0] in NOT_READ,
+            [
+                partial(run_call, ends=()),
+                partial(run_call, ends=(), content=lambda value: value),
+                partial(run_call, ends=(), read=eval),
+                lambda text, tools: run_call(text, tools) and json.loads(text),
+                lambda text, tools: json.loads(text + "<|eot|>"),
+            ],
+        ),
         "It evaluates the text of the model, which may then run any code: read it with json.loads.": Sign(
             lambda result, right, _: [2, 40] in result[1] and [2, 40] not in right[1], partial(run_call, read=eval)
         ),
@@ -180,6 +202,16 @@ EXERCISES[3] = Exercise(
         "The tool that the call names was not run.": Sign(
             lambda result, right, _: len(right[1]) > len(result[1]),
             lambda text, tools: {"role": "tool", "content": "42"},
+        ),
+        "A text without a call gives None.": Sign(
+            lambda result, right, _: right[0] is None and result[0] is not None,
+            [
+                lambda text, tools: run_call(text, tools) or {"role": "tool", "content": ""},
+                lambda text, tools: run_call(text, tools) or run_call("<|python_end|>" + text, tools),
+                lambda text, tools: run_call(text, tools) or dict(None),
+                lambda text, tools: run_call(text, tools) or [][1],
+                lambda text, tools: run_call(text, tools, content=lambda value: value) or dict(None),
+            ],
         ),
         "Return a message, a dictionary with role and content.": Sign(
             lambda result, right, _: not isinstance(result[0], dict),
