@@ -86,7 +86,7 @@ def heat(temperatures: Sequence[float], right: Sequence[float], choices: Sequenc
     """Chance of the right token, and how many tokens are really in the race, by temperature."""
     fig, (left, other) = plt.subplots(1, 2, figsize=(6, 2.7))
     left.plot(temperatures, right, marker="o", color=HERO, linewidth=2.4)
-    left.set(xlabel="temperature", ylabel="chance of the right token", ylim=(0, 1))
+    left.set(xlabel="temperature", ylabel="chance of the right token", ylim=(0, 1.05))
     left.set_title("Right answers fall off a cliff ...")
     other.plot(temperatures, choices, marker="o", color=LOUD, linewidth=2.4)
     other.set(xlabel="temperature", ylabel="tokens in the race", yscale="log")
