@@ -86,7 +86,7 @@ def work_by_context(tokens: Sequence[int], work: Mapping[str, Sequence[float]], 
     ax.set_title("Reading: matrices first, then nothing but attention")
     show(
         fig,
-        "Operations with which Scout reads a prompt, by its length, both axes logarithmic: matrices rise in proportion, attention twice as steeply; they cross near 229 thousand tokens. With all layers global attention is higher by up to four.",
+        "Operations with which Scout reads a prompt, by its length, both axes logarithmic: matrices rise in proportion, attention twice as steeply; they cross near 221 thousand tokens. With all layers global attention is higher by up to four.",
     )
 
 
