@@ -21,6 +21,7 @@ EXERCISES = {
 OTHER_PREDICTION = re.compile(
     r"\*\*[Pp]redict(?!\w|ed\b| first\.\*\*)|^(?:Predict|Guess)(?: first)?[.:,]", re.MULTILINE
 )
+PREDICTIONS = 6  # at most: where intuition fails
 
 
 def title_is_complete(notebook: Notebook) -> list[str]:
@@ -70,8 +71,10 @@ def recap_names_evidence(notebook: Notebook) -> list[str]:
 
 
 def predictions_have_one_form(notebook: Notebook) -> list[str]:
-    """A prediction is asked for with `**Predict first.**` and in no other way."""
-    return [
+    """A prediction is asked for with `**Predict first.**` and in no other way, at most six times."""
+    count = sum(cell.source.count("**Predict first.**") for cell in notebook.prose)
+    problems = [f"it asks for {count} predictions; at most {PREDICTIONS} are wanted"] if count > PREDICTIONS else []
+    return problems + [
         f"cell {place} of all asks for a prediction with '{match[0]}' instead of '**Predict first.**'"
         for place, cell in enumerate(notebook.cells, 1)
         if cell.cell_type == "markdown"

@@ -96,6 +96,7 @@ STATIC_FAULTS = {
         "'**Predict'": prose("**Predict:** how many?"),
         "'**predict'": prose("Now **predict** it."),
         "'Guess:'": prose("Guess: how many?"),
+        "it asks for 7 predictions": prose("**Predict first.** " * 6),
     },
     "exercises_are_complete": {
         "there are 0 exercises; 3 to 5 are wanted": without("exercise"),
