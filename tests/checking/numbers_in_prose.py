@@ -18,6 +18,7 @@ from tests.checking.stored_notebooks import FENCED, Notebook, tags, texts_of_out
 CODE_SPAN = re.compile(r"(`+)(?!`).+?(?<!`)\1(?!`)", re.DOTALL)
 LINK = re.compile(r"!?\[((?:[^\[\]]|\[[^\]]*\])*)\]\(([^)\s]+)\)")
 TAG = re.compile(r"<[^>]+>")
+A_PLACE = re.compile(r"\d+(?:\.\d+)?")  # what a link to a notebook or a section shows
 
 # What a sentence uses a number for without stating anything about a model.
 MONTHS = "January|February|March|April|May|June|July|August|September|October|November|December"
@@ -88,7 +89,8 @@ def paragraphs(markdown: str) -> Iterator[str]:
 def stated_numbers(paragraph: str) -> Iterator[tuple[str, str, str]]:
     """The numbers that a paragraph states: number, unit and some words around it."""
     text = TAG.sub(
-        " ", LINK.sub(lambda link: "" if link[1].isdigit() else link[1], CODE_SPAN.sub(name_or_nothing, paragraph))
+        " ",
+        LINK.sub(lambda link: "" if A_PLACE.fullmatch(link[1]) else link[1], CODE_SPAN.sub(name_or_nothing, paragraph)),
     )
     text = NO_STATEMENT.sub("", text)
     for match in NUMBER.finditer(text):

@@ -15,7 +15,6 @@ EXERCISES = {
     "00": (1, 5),
     "01": (3, 6),
     "04": (3, 6),
-    "11": (3, 6),
     "19": (12, 12),
 }  # how many a notebook has; 3 to 5 where it is not named here
 OTHER_PREDICTION = re.compile(

@@ -110,9 +110,9 @@ def shuffle_by_loop(domains, texts, rng):
         ("01.5", BEHEMOTH),
         ("05.3", shuffle_by_loop),
         ("11.1", 60.3),
-        ("11.5", {"target_modules": LANGUAGE_ONLY, "target_parameters": EXPERTS[::-1], "r": 4}),
+        ("11.4", {"target_modules": LANGUAGE_ONLY, "target_parameters": EXPERTS[::-1], "r": 4}),
         (
-            "11.5",
+            "11.4",
             {
                 "target_modules": ["q_proj", "v_proj"],
                 "exclude_modules": r"vision_model\..*",

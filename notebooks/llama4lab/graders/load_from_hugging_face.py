@@ -1,4 +1,4 @@
-"""Graders of notebook 11: bytes by precision, GPUs, prefill in pieces, an old configuration, LoRA, ranges of bytes."""
+"""Graders of notebook 11: bytes by precision, prefill in pieces, an old configuration, LoRA, ranges of bytes."""
 
 import copy
 import json
@@ -8,7 +8,7 @@ from peft import LoraConfig, get_peft_model
 
 from llama4lab.checkpoints import load_checkpoint
 from llama4lab.graders.bytes_of_an_expert import RANGES
-from llama4lab.grading import Case, Exercise, Sign
+from llama4lab.grading import Exercise, Sign
 from llama4lab.parameters import CONFIGS, build_on_meta, count_active, count_by_part, real_config, weight_bytes
 from llama4lab.plain_answers import plain
 from llama4lab.planner import Workload, make_plan
@@ -55,50 +55,7 @@ EXERCISES[1] = Exercise(
     otherwise="Add the routed experts times half a byte and everything else times one byte.",
 )
 
-# ---- 2: the smallest of 1, 2, 4, 8 GPUs that hold the weights, or None ----
-
-
-def gpus_needed(weight_bytes, gpu_bytes, usable=0.8, come=(1, 2, 4, 8)):
-    return next((gpus for gpus in come if weight_bytes <= gpus * gpu_bytes * usable), None)
-
-
-def rounded_down(weight_bytes, gpu_bytes, usable=0.8):
-    return int(weight_bytes // (gpu_bytes * usable))
-
-
-EXERCISES[2] = Exercise(
-    right=gpus_needed,
-    cases=[  # small numbers are exact in floating point
-        Case((72.3e9, 80e9), "72.3 GB need 2 GPUs of 80 GB of which 80 % may be used; did you forget `usable`?"),
-        Case((217.3e9, 80e9), "217.3 GB need 4 GPUs of 80 GB."),
-        Case((150e9, 80e9), "150 GB do not fit on 2 GPUs of 80 GB, and machines with 3 do not come; return 4."),
-        Case((54.3e9, 80e9), "54.3 GB fit on 1 GPU of 80 GB."),
-        Case((803.2e9, 141e9), "803.2 GB fit on 8 GPUs of 141 GB."),
-        Case((803.2e9, 80e9), "803.2 GB do not fit on 8 GPUs of 80 GB; return None."),
-        Case((100, 100, 0.5), "100 bytes fill 2 GPUs of 100 bytes, half usable, exactly; that is enough."),
-        Case((72.3e9, 80e9, 0.95), "With usable=0.95, 72.3 GB fit on 1 GPU of 80 GB; use the argument."),
-    ],
-    mistakes={
-        "The GPUs are filled to the last byte; only the share `usable` may be.": (
-            lambda w, g, usable=0.8: gpus_needed(w, g, 1)
-        ),
-        "It always uses 80 %; use `usable`.": lambda w, g, usable=0.8: gpus_needed(w, g),
-        "Machines come with 1, 2, 4 or 8 GPUs, not with 3.": (
-            lambda w, g, usable=0.8: gpus_needed(w, g, usable, range(1, 9))
-        ),
-        "No machine has more than 8 GPUs; return None where 8 are too few.": (
-            lambda w, g, usable=0.8: gpus_needed(w, g, usable, (1, 2, 4, 8, 16))
-        ),
-        "Weights that fill the usable share exactly fit.": lambda w, g, usable=0.8: gpus_needed(w + 1, g, usable),
-        "It rounds down, and knows machines of any size.": rounded_down,
-        "It finds no machine for any model.": lambda w, g, usable=0.8: None,
-        "It fails where 8 GPUs are too few; return None there.": (
-            lambda w, g, usable=0.8: next(n for n in (1, 2, 4, 8) if w <= n * g * usable)
-        ),
-    },
-)
-
-# ---- 3: the largest power of two as prefill_chunk_size with which 8 x 16,384 tokens of Scout fit on 2 x 80 GB ----
+# ---- 2: the largest power of two as prefill_chunk_size with which 8 x 16,384 tokens of Scout fit on 2 x 80 GB ----
 
 
 def planned(piece):
@@ -111,7 +68,7 @@ def leaves_gpus(result, right, arguments):
     return offloaded > 0 and f"Of the weights {offloaded / 1e9:.1f} GB leave the GPUs; see .offloaded."
 
 
-EXERCISES[3] = Exercise(
+EXERCISES[2] = Exercise(
     right=2048,
     mistakes={
         "This is no power of two.": Sign(lambda result, right, _: result < 1 or result & (result - 1), [3000, 0, -2]),
@@ -128,7 +85,7 @@ EXERCISES[3] = Exercise(
     },
 )
 
-# ---- 4: a config.json of transformers 4.51 as transformers 5 takes it ----
+# ---- 3: a config.json of transformers 4.51 as transformers 5 takes it ----
 
 RELEASED = json.loads((CONFIGS / "scout-instruct.json").read_text(encoding="utf-8"))
 KEY = "attn_temperature_tuning"
@@ -146,7 +103,7 @@ def without_key(config):
     return config | {"text_config": {key: value for key, value in config["text_config"].items() if key != KEY}}
 
 
-EXERCISES[4] = Exercise(
+EXERCISES[3] = Exercise(
     right=repair,
     cases=[(with_text(RELEASED, attn_temperature_tuning=saved),) for saved in (4, 0, True, False)],
     mistakes={
@@ -174,7 +131,7 @@ EXERCISES[4] = Exercise(
     },
 )
 
-# ---- 5: arguments of LoraConfig that reach the experts and the language model's q_proj and v_proj, only ----
+# ---- 4: arguments of LoraConfig that reach the experts and the language model's q_proj and v_proj, only ----
 
 
 def what_it_trains(arguments):
@@ -203,7 +160,7 @@ def lacks(part):
 EXPERTS = ["feed_forward.experts.gate_up_proj", "feed_forward.experts.down_proj"]
 LORA = {"target_modules": r"language_model\..*\.(q_proj|v_proj)", "target_parameters": EXPERTS}
 
-EXERCISES[5] = Exercise(
+EXERCISES[4] = Exercise(
     right=LORA,
     run=what_it_trains,
     returns="a dictionary with the keyword arguments of LoraConfig",
@@ -248,6 +205,6 @@ EXERCISES[5] = Exercise(
     },
 )
 
-# ---- 6: the ranges of bytes of some columns of one expert in a safetensors file ----
+# ---- 5: the ranges of bytes of some columns of one expert in a safetensors file ----
 
-EXERCISES[6] = RANGES
+EXERCISES[5] = RANGES
