@@ -32,8 +32,12 @@ class MemoryWatch(threading.Thread):
     def look(self):
         total = 0
         try:
-            for process in (self.watched, *self.watched.children(recursive=True)):
-                total += max(process.memory_info().rss - self.left_out, 0)
+            family = [self.watched, *self.watched.children(recursive=True)]
+            commands = {process.pid: process.cmdline() for process in family}
+            for process in family:
+                # A child that still has its parent's command has not begun its own program: its pages are the parent's.
+                if process is self.watched or commands[process.pid] != commands.get(process.ppid()):
+                    total += max(process.memory_info().rss - self.left_out, 0)
         except psutil.NoSuchProcess:
             pass  # one ended meanwhile; what was counted until then still counts
         self.peak = max(self.peak, total, high_water(self.watched.pid) - self.left_out)

@@ -23,16 +23,30 @@ def test_only_the_notebooks_of_the_course_are_checked_and_others_are_named(tmp_p
     assert lines == [f"notebooks/{name} was not checked: only notebooks named NN_name.ipynb are." for name in own]
 
 
+def a_process(pid, rss, command="server", children=()):
+    return SimpleNamespace(
+        pid=pid,
+        memory_info=lambda: SimpleNamespace(rss=rss),
+        cmdline=lambda: [command],
+        ppid=lambda: 0,
+        children=lambda recursive: children,
+    )
+
+
+def test_a_child_that_was_just_forked_does_not_count_twice(monkeypatch):
+    monkeypatch.setattr(resources, "cuda_build_bytes", lambda: 0)
+    forked, begun = a_process(1, 2**30, "kernel"), a_process(2, 2**20)
+    watch = resources.MemoryWatch(a_process(0, 2**30, "kernel", [forked, begun]))
+    watch.look()
+    assert watch.peak == 2**30 + 2**20
+
+
 @pytest.mark.parametrize(("cuda", "gib"), [("'13.0'", 0.4), ("None", 0)])
 def test_what_the_cuda_build_takes_is_left_out_of_each_process(tmp_path, monkeypatch, cuda, gib):
     (tmp_path / "version.py").write_text(f"cuda = {cuda}\n")
     spec = ModuleSpec("torch", None, origin=str(tmp_path / "__init__.py"))
     monkeypatch.setattr(resources, "find_spec", lambda name: spec)
-    resident = SimpleNamespace(memory_info=lambda: SimpleNamespace(rss=2**30))
-    small = SimpleNamespace(memory_info=lambda: SimpleNamespace(rss=2**20))
-    watch = resources.MemoryWatch(
-        SimpleNamespace(**vars(resident), pid=0, children=lambda recursive: [resident, small])
-    )
+    watch = resources.MemoryWatch(a_process(0, 2**30, "kernel", [a_process(1, 2**30), a_process(2, 2**20)]))
     watch.look()
     assert watch.peak == pytest.approx(2 * (1 - gib) * 2**30 + (0 if gib else 2**20), abs=2)
 

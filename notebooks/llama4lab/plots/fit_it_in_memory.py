@@ -14,22 +14,6 @@ MARKS = {8: "o", 4: "s", 3: "^", 2: "v"}
 COLORS = {"experts": HERO, "usual part": LOUD, "both": GREEN, "everything": "#555555"}
 
 
-def loadings(gigabytes: Mapping[str, float], card: float) -> None:
-    """GB of a model by what is shrunk, beside the memory of a card."""
-    fig, ax = plt.subplots(figsize=(6, 2.3))
-    ax.barh(list(gigabytes), list(gigabytes.values()), color=[QUIET, LOUD, HERO, HERO])
-    for place, value in enumerate(gigabytes.values()):
-        inside = value < card
-        words = {"ha": "right", "color": "white"} if inside else {"ha": "left"}
-        ax.text(value + (-3 if inside else 2), place, f"{value:.0f} GB", fontsize=8, va="center", **words)
-    ax.axvline(card, color="black", linewidth=1)
-    ax.text(card + 2, 3.62, f"one card, {card:g} GB", fontsize=8, va="bottom")
-    ax.set(xlabel="Scout's weights, GB", ylabel="", xlim=(0, 250), ylim=(4.1, -0.6))
-    ax.grid(axis="y")
-    ax.set_title("The usual loading misses what is large")
-    show(fig, "Four bars of Scout's weights: only those with 4-bit experts are shorter than one card's memory.")
-
-
 def levels(groups: Mapping[str, torch.Tensor], rounded: Callable[[torch.Tensor], torch.Tensor]) -> None:
     """Each group of weights on a number line, with the levels of its scale, and each weight's way to its level."""
     fig, axes = plt.subplots(len(groups), 1, figsize=(6, 2.6))
