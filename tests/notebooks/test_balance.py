@@ -127,6 +127,28 @@ def test_training_collapses_unless_it_is_balanced(notebook):
     assert np.array_equal(few_steps(notebook)["loss"], run["loss"])
 
 
+class ForgetsOnce(torch.optim.Adam):
+    """Adam whose running mean of the router's gradients is set to zero once, after the second step."""
+
+    steps = 0
+
+    def step(self, closure=None):
+        super().step(closure)
+        self.steps += 1
+        if self.steps == 2:
+            self.state[self.param_groups[0]["params"][0]]["exp_avg"].zero_()
+
+
+@pytest.mark.parametrize("optimizer, sinks", [(torch.optim.Adam, True), (ForgetsOnce, False)])
+def test_rows_without_a_token_sink_by_momentum(notebook, monkeypatch, optimizer, sinks):
+    monkeypatch.setattr(torch.optim, "Adam", optimizer)
+    run = notebook["train"](notebook["make_language"](), 1, steps=40)
+    starved = run["load"][2:].sum(axis=0) == 0
+    assert starved.sum() >= 4
+    sunk = (run["lean"][3] - run["lean"][-1])[starved]
+    assert (sunk > 1).all() if sinks else (abs(sunk) < 0.05).all()
+
+
 def test_the_opening_drawing_shows_a_run(notebook):
     run = notebook["train"](notebook["make_language"](), 1, steps=150)
     drawing = ElementTree.parse(ASSETS / "figures" / "collapse.svg").getroot()

@@ -17,7 +17,7 @@ def random_logits(seed: int, tokens: int = 40, experts: int = 5) -> torch.Tensor
     return torch.from_numpy(np.random.default_rng(seed).normal(0, 1.5, (tokens, experts)))
 
 
-# ---- 1: whether MaxVio is beyond what 95 % of dice routers stay below ----
+# ---- 1: whether MaxVio is above the 95th percentile of dice routers ----
 
 
 def max_violation(counts):
@@ -68,7 +68,7 @@ EXERCISES[1] = Exercise(
         "The rule 2 / sqrt(tokens per expert) is near the mean of dice; the bar is their 95th percentile.": (
             lambda counts: max_violation(counts) > 2 / counts.mean() ** 0.5
         ),
-        "95 % of single experts stay below this bar; compare with the busiest expert of each throw.": beyond_any_expert,
+        "Your bar is the 95th percentile of any expert's load; take it over the busiest expert of each throw.": beyond_any_expert,
     },
     otherwise="The bar is the 95th percentile of MaxVio over dice routers with as many tokens and experts.",
 )

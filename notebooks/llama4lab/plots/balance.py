@@ -78,10 +78,10 @@ def mean_logits(lean: np.ndarray, winner: int) -> None:
     others = np.delete(lean[-1], winner).mean()
     label_ends(ax, [(f"expert {winner},\nthe winner", lean[-1, winner], HERO), ("the other seven", others, GRAY)])
     ax.set(xlabel="training step", ylabel="mean logit over all tokens")
-    ax.set_title("First the losers are pushed down, then the winner climbs")
+    ax.set_title("First the losers sink, then the winner climbs")
     show(
         fig,
-        "Mean logit of eight experts by step: all start at zero, seven fall together, one stays and then rises alone.",
+        "Mean logit of eight experts by step: all start near zero and three rise; then seven fall and level off, and one climbs alone.",
     )
 
 
@@ -158,7 +158,7 @@ def common_part(steps: Sequence[int], shares: Sequence[Sequence[float]], toy: fl
     ax.set_xscale("log")
     plain_ticks(ax, "x", [20, 40, 100, 200, 400, 1000])
     ax.set(ylim=(0, 1), xlabel="training steps", ylabel="share in the common part")
-    ax.set_title("Routers soon stop reading what all tokens share")
+    ax.set_title("The common part of what routers read soon shrinks")
     ends = [(f"layer {n}", values[-1], PALETTE[n]) for n, values in enumerate(layers)]
     label_ends(ax, ends, {"the toy": toy})
     show(
@@ -204,7 +204,7 @@ def dropped_by_domain(domains: Sequence[str], within: Sequence[float], over_batc
     """Dropped tokens in % by domain in the order of the batch, counted in two ways."""
     fig, axes = plt.subplots(1, 2, figsize=(6, 2.6), sharey=True)
     for ax, shares, title in zip(
-        axes, (within, over_batch), ("Within texts: everyone pays", "Over the batch: the last one pays"), strict=True
+        axes, (within, over_batch), ("Within texts: everyone pays", "Over the batch: the late ones pay"), strict=True
     ):
         ax.bar_label(ax.barh(domains, shares, color=[BAR] * (len(shares) - 1) + [HERO]), fmt="%.1f", fontsize=8)
         ax.set(title=title, xlabel="dropped, %", xlim=(0, 45))
@@ -212,7 +212,7 @@ def dropped_by_domain(domains: Sequence[str], within: Sequence[float], over_batc
     axes[0].invert_yaxis()
     show(
         fig,
-        "Dropped tokens by domain: within texts all six lose some, over the batch nearly only the last domain loses.",
+        "Dropped tokens by domain: within texts all six lose some, over the batch only the last three lose, the last one most.",
     )
 
 
@@ -226,5 +226,5 @@ def loss_by_capacity(factors: Sequence[float], losses: Sequence[float]) -> None:
     words[0], words[-1] = "8\n(none dropped)", "0\n(all dropped)"
     ax.set_xticks(range(len(factors)), words)
     ax.set(xlabel="capacity factor, within texts", ylabel="loss, nats", ylim=(2, 4.2), xlim=(-0.5, len(factors) - 0.5))
-    ax.set_title("Every dropped token costs loss")
+    ax.set_title("The less capacity, the higher the loss")
     show(fig, "Loss by capacity factor: it climbs steadily from nothing dropped to everything dropped.")
