@@ -217,12 +217,16 @@ def removed_experts(cost: np.ndarray, share: np.ndarray, domains: Sequence[str])
     framed = {"s": 60, "marker": "s", "facecolor": "none", "edgecolor": PALETTE[0]}
     ax.scatter(columns + spread[used], cost[used, columns], label="most used", **framed)
     ax.hlines(cost.mean(axis=0), columns - 0.35, columns + 0.35, color="black", linewidth=1, label="mean")
-    for column, expert in enumerate(missed):
-        ax.text(column + spread[expert], cost[expert, column], f" {expert}", fontsize=8, va="bottom")
+    for column in columns:
+        for expert in {used[column], missed[column]}:
+            dot = column + spread[expert], cost[expert, column]
+            ax.annotate(f"{expert}", dot, (0, 5), textcoords="offset points", fontsize=8, ha="center")
     ax.axhline(0, color="#666666", linewidth=1, linestyle=":")
     ax.set_xticks(columns, domains)
     ax.set(
-        xlabel="domain", ylabel="rise of the loss, nats", title="Few experts are missed, and not always the most used"
+        xlabel="domain (numbers: the expert most missed and the one most used)",
+        ylabel="rise of the loss, nats",
+        title="Few experts are missed, and not always the most used",
     )
     ax.set_ylim(top=1.12 * cost.max())
     ax.legend(loc="upper right")
