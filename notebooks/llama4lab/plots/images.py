@@ -143,7 +143,8 @@ def rates(shares: Mapping[str, Mapping[str, float]], chance: Mapping[str, float]
         ax.bar(range(len(by_kind)), by_kind.values(), color=[HERO if kind != "position" else LOUD for kind in by_kind])
         for place, (kind, share) in enumerate(by_kind.items()):
             ax.plot([place - 0.4, place + 0.4], [chance[kind]] * 2, "-", color="black", linewidth=1.6)
-            ax.text(place, share + 0.02, f"{100 * share:.0f}", ha="center", fontsize=7.5)
+            hidden = chance[kind] - 0.12 < share < chance[kind]  # the line of chance would run through the number
+            ax.text(place, (chance[kind] if hidden else share) + 0.02, f"{100 * share:.0f}", ha="center", fontsize=7.5)
         ax.set_xticks(range(len(by_kind)), list(by_kind), rotation=60, fontsize=8)
         ax.set_title(name, fontsize=9)
         ax.set(ylim=(0, 1.12), yticks=(0, 0.5, 1))
