@@ -1,7 +1,7 @@
-"""A stand-in for the Hugging Face hub on this machine: one gated repository, served from folders.
+"""A stand-in for the Hugging Face hub on this machine: one gated repository, served from a folder.
 
-It answers the few requests that `from_pretrained` and `hf_hub_download` make, so that gated access, revisions and broken
-downloads can be tried without network and account. Nothing leaves the loopback interface.
+It answers the few requests that `from_pretrained` and `hf_hub_download` make, so that gated access and broken downloads
+can be tried without network and account. Nothing leaves the loopback interface.
 """
 
 import hashlib
@@ -9,13 +9,14 @@ import json
 import re
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 CHUNK = 2**16  # bytes handed to the network at a time
+COMMIT = f"{1:040x}"  # the only one, and so `main`
 
 
 class LoopbackHub(ThreadingHTTPServer):
@@ -23,8 +24,7 @@ class LoopbackHub(ThreadingHTTPServer):
 
     Attributes:
         endpoint: what HF_ENDPOINT must be set to.
-        requests_with_token, requests_without_token: how many requests came so far.
-        versions: folder by commit, the oldest first; `main` is the last.
+        requests_with_token: how many such requests came so far.
         drop_at: set to a number of bytes: the next answer longer than that breaks off after them, once.
         hold_at: likewise, but the connection stays open and silent until the client is gone; `holding` is set then.
         sent: what was delivered of each file, in order: (name, first byte, number of bytes).
@@ -32,12 +32,11 @@ class LoopbackHub(ThreadingHTTPServer):
 
     daemon_threads = True
 
-    def __init__(self, folders: Sequence[Path], repository: str, granted_token: str):
+    def __init__(self, folder: Path, repository: str, granted_token: str):
         super().__init__(("127.0.0.1", 0), _Handler)
-        self.repository, self.granted_token = repository, granted_token
-        self.versions = {f"{number:040x}": folder for number, folder in enumerate(folders, start=1)}
+        self.folder, self.repository, self.granted_token = folder, repository, granted_token
         self.endpoint = f"http://127.0.0.1:{self.server_address[1]}"
-        self.requests_with_token = self.requests_without_token = 0
+        self.requests_with_token = 0
         self.drop_at: int | None = None
         self.hold_at: int | None = None
         self.holding = threading.Event()
@@ -47,11 +46,6 @@ class LoopbackHub(ThreadingHTTPServer):
         """A client that goes away is no fault of the hub; anything else is reported as ever."""
         if not isinstance(sys.exception(), ConnectionError):
             super().handle_error(request, client_address)
-
-    def commit_of(self, revision: str) -> str | None:
-        """The commit that a branch or a commit's own name stands for."""
-        commits = list(self.versions)
-        return commits[-1] if revision == "main" else revision if revision in commits else None
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -69,11 +63,9 @@ class _Handler(BaseHTTPRequestHandler):
         sent = self.headers.get("Authorization", "").removeprefix("Bearer ")
         if sent:
             hub.requests_with_token += 1
-        else:
-            hub.requests_without_token += 1
         if not (path.startswith(f"/{hub.repository}/") or path.startswith(f"/api/models/{hub.repository}")):
             return self._send(404, {"X-Error-Code": "RepoNotFound"}, b"Repository not found", with_body)
-        if hub.granted_token and sent != hub.granted_token:
+        if sent != hub.granted_token:
             # The hub's own two answers: 401 without a token, 403 with one that has not been granted access.
             return self._send(
                 403 if sent else 401,
@@ -86,17 +78,16 @@ class _Handler(BaseHTTPRequestHandler):
             )
         # /owner/name/resolve/REVISION/FILE, /api/models/owner/name[/revision/REVISION][/tree/REVISION[/FOLDER]]
         named = re.search(r"/(?:resolve|revision|tree)/([^/]+)", path)
-        commit = hub.commit_of(named[1] if named else "main")
-        if commit is None:
+        if named and named[1] not in ("main", COMMIT):
             return self._send(404, {"X-Error-Code": "RevisionNotFound"}, b"Revision not found", with_body)
         if path.startswith("/api/models/"):
-            return self._send(200, {"Content-Type": "application/json"}, self._api(path, commit), with_body)
-        file = hub.versions[commit] / path.rpartition("/")[2]
+            return self._send(200, {"Content-Type": "application/json"}, self._api(path), with_body)
+        file = hub.folder / path.rpartition("/")[2]
         if not file.is_file():
             return self._send(404, {"X-Error-Code": "EntryNotFound"}, b"Entry not found", with_body)
         content = file.read_bytes()
         etag = f'"{hashlib.sha256(content).hexdigest()}"'
-        headers = {"X-Repo-Commit": commit, "ETag": etag, "Accept-Ranges": "bytes"}
+        headers = {"X-Repo-Commit": COMMIT, "ETag": etag, "Accept-Ranges": "bytes"}
         wanted = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
         first = int(wanted[1]) if wanted else 0
         if first >= len(content) > 0:
@@ -105,15 +96,15 @@ class _Handler(BaseHTTPRequestHandler):
             headers["Content-Range"] = f"bytes {first}-{len(content) - 1}/{len(content)}"
         self._send(206 if wanted else 200, headers, content[first:], with_body, file.name, first)
 
-    def _api(self, path: str, commit: str) -> bytes:
-        names = sorted(file.name for file in self.server.versions[commit].iterdir() if file.is_file())
+    def _api(self, path: str) -> bytes:
+        names = sorted(file.name for file in self.server.folder.iterdir() if file.is_file())
         if "/tree/" in path:
             # Asked for a subfolder (`additional_chat_templates`): there is none.
             below = path.partition("/tree/")[2].partition("/")[2]
             files = [] if below else [{"type": "file", "path": name, "size": 0, "oid": ""} for name in names]
             return json.dumps(files).encode()
         siblings = [{"rfilename": name} for name in names]
-        return json.dumps({"id": self.server.repository, "sha": commit, "siblings": siblings}).encode()
+        return json.dumps({"id": self.server.repository, "sha": COMMIT, "siblings": siblings}).encode()
 
     def _send(
         self,
@@ -158,16 +149,9 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def serve_gated(
-    folder: Path, repository: str, granted_token: str, earlier: Sequence[Path] = ()
-) -> Iterator[LoopbackHub]:
-    """Serve the files of `folder` as the gated `repository` (owner/name) to whoever sends `granted_token`.
-
-    Args:
-        granted_token: "" opens the repository to everybody, as a community's copy is.
-        earlier: folders that were `main` before, the oldest first; each is a commit that can still be asked for.
-    """
-    hub = LoopbackHub([*earlier, folder], repository, granted_token)
+def serve_gated(folder: Path, repository: str, granted_token: str) -> Iterator[LoopbackHub]:
+    """Serve the files of `folder` as the gated `repository` (owner/name) to those who send `granted_token`."""
+    hub = LoopbackHub(folder, repository, granted_token)
     thread = threading.Thread(target=hub.serve_forever, daemon=True)
     thread.start()
     try:

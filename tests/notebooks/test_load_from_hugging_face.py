@@ -132,7 +132,7 @@ def test_accelerate_disagrees_with_other_limits():
         assert sizes["language_model.lm_head"] == 202_048 * 5120
 
 
-# ---- getting the files: sections 5.1 and 5.4; 5.2 and 5.5 are in tests/lab/test_loopback_hub.py ----
+# ---- getting the files: sections 5.1 and 5.4 ----
 
 
 @pytest.fixture
