@@ -16,7 +16,9 @@ import picture_batches as pb
 from training_batch import Batch
 
 MIXED = herd_data.Phase(until=1, rows=4, picture_rows=0, length=512, layouts={})
+STEPS = 500
 KINDS = {"two hops": 0.5, "other words": 0.3, "one hop": 0.2}
+MOSTLY_OTHER_WORDS = {"two hops": 0.2, "other words": 0.7, "one hop": 0.1}
 CONVERSATIONS = 16  # a step
 PICTURES = {"one tile": 16, "several tiles": 6, "two pictures": 8}  # conversations of a step, by layout
 PICTURE_SHARES = {"one tile": 0.6, "several tiles": 0.2, "two pictures": 0.2}
@@ -35,8 +37,10 @@ def _padded(rows: list[tuple[np.ndarray, np.ndarray]], pad: int) -> tuple[torch.
 class Lesson:
     """The batches of each step, which depend on its number alone."""
 
-    def __init__(self, processor: ProcessorMixin, sources: lb.Sources, with_pictures: bool) -> None:
-        self.processor, self.sources, self.with_pictures = processor, sources, with_pictures
+    def __init__(
+        self, processor: ProcessorMixin, sources: lb.Sources, with_pictures: bool, kinds: dict[str, float] = KINDS
+    ) -> None:
+        self.processor, self.sources, self.with_pictures, self.kinds = processor, sources, with_pictures, kinds
         self.block, self.rows = -1, None
 
     def mixed(self, step: int) -> Batch:
@@ -49,9 +53,9 @@ class Lesson:
         return Batch(torch.from_numpy(tokens), torch.from_numpy(weights), share=0.6)
 
     def harder(self, step: int) -> Batch:
-        """Conversations about facts in the prompt, by KINDS."""
+        """Conversations about facts in the prompt, by `kinds`."""
         rng, tokenizer = random.Random(f"harder-{step}"), self.processor.tokenizer
-        kinds = rng.choices(list(KINDS), list(KINDS.values()), k=CONVERSATIONS)
+        kinds = rng.choices(list(self.kinds), list(self.kinds.values()), k=CONVERSATIONS)
         rows = [lb.encode_chat(conversations.from_the_prompt(rng, kind), tokenizer) for kind in kinds]
         return Batch(*_padded(rows, tokenizer.pad_token_id), share=0.3)
 

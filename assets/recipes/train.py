@@ -45,7 +45,6 @@ BEGINS_AS = {"grown-hybrid": "chunk-only", ASKED_HYBRID: "hybrid", TWO_GROUPS: "
 ABLATION_STEPS = {"grown-hybrid": 4000, ASKED_HYBRID: 4000, TWO_GROUPS: 5000}
 FROM_SCRATCH_STEPS = 9000
 LANGUAGE_MODELS = tuple(HERD)
-LESSON_STEPS = 500
 # Small models: the kind of their blocks and how their experts are balanced.
 SMALL_MODELS = {
     "small-moe": ("moe", "loss"),
@@ -119,7 +118,7 @@ def train_language_model(name: str, target: Path, work: Path, steps: int, device
     processor, config = build_processor(tokenizer), recipe.config(tokenizer)
     model = Llama4ForConditionalGeneration(config)
     model.load_state_dict({key: value.float() for key, value in load_file(herd / f"{name}.safetensors").items()})
-    lesson = Lesson(processor, sources, recipe.pictures)
+    lesson = Lesson(processor, sources, recipe.pictures, recipe.lesson_kinds)
     held = language_batches.held_out_rows(tokenizer)
     model = train(
         model,
@@ -253,7 +252,7 @@ def main() -> None:
     family, _, variant = options.name.partition("/")
     kind, _, seed = variant.rpartition("-")
     if options.name in LANGUAGE_MODELS:
-        steps = options.steps or LESSON_STEPS
+        steps = options.steps or HERD[options.name].lesson_steps
         train_language_model(options.name, target, work, steps, options.device, options.seed)
     elif family == "ablations" and variant in SMALL_MODELS:
         steps = options.steps or SMALL_STEPS

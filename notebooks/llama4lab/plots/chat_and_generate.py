@@ -137,7 +137,8 @@ def tokens_per_pass(gained: Mapping[str, Sequence[float]], texts: Sequence[str],
     ax.set_title("How far guessing ahead gets depends on the text")
     show(
         fig,
-        "Tokens for each pass of the large model: most for a tool call, fewer for prose and code, more with a small model.",
+        "Tokens for each pass of the large model: most for a tool call with a small model, fewer for prose and code. "
+        "Lookup brings as many in the prose, and fewer elsewhere.",
     )
 
 

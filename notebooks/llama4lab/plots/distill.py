@@ -26,15 +26,15 @@ def bill(flops: Mapping[str, float]) -> None:
 
 
 def soft_targets(asked: Mapping[str, Mapping[str, float]]) -> None:
-    """The likeliest next words of some texts, and their chances."""
+    """The likeliest next words of some texts, and their chances; no bar shows one of less than a thousandth."""
+    asked = {text: {word: chance for word, chance in words.items() if chance >= 1e-3} for text, words in asked.items()}
+    most = max(map(len, asked.values()))
     fig, axes = plt.subplots(1, len(asked), figsize=(6, 3.6), sharey=True)
     for ax, (text, words), color in zip(axes, asked.items(), (HERO, LOUD, THIRD), strict=True):
         places = range(len(words))
         ax.barh(places, list(words.values()), color=color)
         for place, (word, chance) in enumerate(words.items()):
             shown = "".join(letter if letter.isprintable() else "↵" for letter in word.strip(" ")) or "space"
-            twin = any(other != word and other.strip() == word.strip() != "" for other in words)
-            shown += ", no space before" if twin and not word.startswith(" ") else ""
             ax.text(chance + 0.02, place, shown, fontsize=8, va="center")
         half = text.rfind(" ", 0, 26) if len(text) > 26 else len(text)
         lines = [text[:half], text[half + 1 :]]
@@ -42,7 +42,7 @@ def soft_targets(asked: Mapping[str, Mapping[str, float]]) -> None:
             at = lines[1].rfind(" ", 0, 26)
             lines[1:] = [lines[1][:at], lines[1][at + 1 :]]
         ax.set_title("\n".join(line for line in lines if line) + " …", fontsize=8)
-        ax.set(xlim=(0, 1.35), xticks=[0, 0.5, 1], ylim=(len(words) - 0.4, -0.6), yticks=[])
+        ax.set(xlim=(0, 1.35), xticks=[0, 0.5, 1], ylim=(most - 0.4, -0.6), yticks=[])
         ax.grid(visible=False)
     fig.supxlabel("the teacher's chance")
     fig.supylabel("likeliest first")

@@ -247,10 +247,10 @@ def precisions(right: Mapping[str, int], lost: Mapping[str, int], won: Mapping[s
         ax.text(kept + won[name] + lost[name] + 1, row, words, fontsize=8.5, va="center")
     ax.set_yticks(range(len(names)), names)
     ax.set(ylim=(len(names) - 0.4, -0.6), xlim=(0, asked + 8), xlabel=f"questions, of {asked}", ylabel="answered by")
-    ax.set_title("The same score can hide other answers")
+    ax.set_title("Nearly the same score can hide other answers")
     ax.grid(visible=False, axis="y")
     show(
         fig,
         "Right answers of scout-proxy and of four others to the same questions, with those lost and won against it: "
-        "behemoth-proxy has the same score with many other answers.",
+        "behemoth-proxy has nearly the same score with many other answers.",
     )
