@@ -48,7 +48,7 @@ def soft_targets(asked: Mapping[str, Mapping[str, float]]) -> None:
     fig.supylabel("likeliest first")
     show(
         fig,
-        "The teacher's likeliest next words for three texts: fourteen fruits almost alike; dates alone; shape before data.",
+        "The teacher's likeliest next words for three texts: fourteen fruits, none far ahead; dates alone; shape before data.",
         {text: [f"{word.strip()} {chance:.2f}" for word, chance in words.items()] for text, words in asked.items()},
     )
 
@@ -101,7 +101,8 @@ def kept_targets(kept: Sequence[int], panels: Mapping[str, Mapping[str, Sequence
     fig.supxlabel("numbers kept of a token")
     fig.suptitle("In the mean, the sum of the rest repairs most of the cut")
     show(
-        fig, "Error of the gradient by the numbers kept: on one token the lot is worst, in the mean of many the cut is."
+        fig,
+        "Error of the gradient by the numbers kept: on one token the lot is worst, in the mean of many the cut, up to 32.",
     )
 
 
@@ -137,10 +138,10 @@ def by_size(tokens: Sequence[int], arms: Mapping[str, Sequence[Sequence[float]]]
     ax.set(xscale="log", xlabel="different tokens to read (410,000 read in all)", ylabel="held-out nats a token")
     plain_ticks(ax, "x", tokens, [f"{count:,}" for count in tokens])
     ax.set_xlim(tokens[0] / 1.8, tokens[-1] * 1.6)
-    ax.set_title("The teacher gains most where there is little to read")
+    ax.set_title("The teacher gains least where there is most to read")
     label_ends(ax, [(name, values[-1], COLORS[name]) for name, values in means.items()])
     show(
-        fig, "Held-out nats a token by amount of text, every seed: with the teacher below alone, most with little text."
+        fig, "Held-out nats a token by amount of text, every seed: with the teacher below alone, least with most text."
     )
 
 
@@ -155,7 +156,7 @@ def gap_by_step(steps: Sequence[int], gaps: Mapping[str, Sequence[Sequence[float
     ax.axhline(0, color="black", linewidth=0.8)
     ax.set(xscale="log", xlabel="training step", ylabel="nats gained by the teacher")
     plain_ticks(ax, "x", [10, 20, 40, 80, 180, 400])
-    ax.set_title("What the teacher gains grows, and does not fade")
+    ax.set_title("What the teacher gains does not fade")
     label_ends(ax, ends)
     show(fig, "The teacher's gain by step, a line a seed, for two amounts of text.")
 
@@ -229,10 +230,11 @@ def shared_routing(bits: Mapping[str, Sequence[float]]) -> None:
     ax.text(0.004, -0.42, "experts dealt anew among the occurrences of a token", fontsize=8, color=GRAY)
     ax.set_yticks(range(len(bits)), list(bits))
     ax.set(xlim=(-0.01, 0.3), ylim=(len(bits) - 0.4, -0.7), xlabel="bits beyond the token", ylabel="student")
-    ax.set_title("With 3,200 pages the teacher's experts leave no trace")
+    ax.set_title("With 3,200 pages a shuffled teacher leaves as much trace")
     show(
         fig,
-        "Bits that the experts of students share with the teacher's after 3,200 pages, every seed: alike with and without the teacher.",
+        "Bits that the experts of students share with the teacher's after 3,200 pages, every seed: a little more with "
+        "the teacher than alone, most with a shuffled one.",
     )
 
 
@@ -246,6 +248,6 @@ def two_kinds(values: Mapping[str, Mapping[str, Sequence[float]]]) -> None:
         ax.set_yticks(range(len(students)), list(students))
         ax.set(title=panel, ylim=(len(students) - 0.5, -0.5))
     fig.supxlabel("held-out nats a token")
-    fig.suptitle("The teacher helps a dense student as much as a mixture")
+    fig.suptitle("The teacher helps a dense student, too")
     axes[0].set_ylabel("student")
     show(fig, "Held-out nats of a mixture and of a dense student of equal active size, alone and taught, every seed.")
