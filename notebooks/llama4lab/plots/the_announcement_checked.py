@@ -246,7 +246,7 @@ def precisions(right: Mapping[str, int], lost: Mapping[str, int], won: Mapping[s
         words = f"{right[name]} right" + (f": lost {lost[name]}, won {won[name]}" if row else "")
         ax.text(kept + won[name] + lost[name] + 1, row, words, fontsize=8.5, va="center")
     ax.set_yticks(range(len(names)), names)
-    ax.set(ylim=(len(names) - 0.4, -0.6), xlim=(0, asked + 8), xlabel=f"questions, of {asked}", ylabel="answered by")
+    ax.set(ylim=(len(names) - 0.4, -0.6), xlim=(0, asked + 14), xlabel=f"questions, of {asked}", ylabel="answered by")
     ax.set_title("Nearly the same score can hide other answers")
     ax.grid(visible=False, axis="y")
     show(
