@@ -115,7 +115,7 @@ def gain_and_forgetting(dots: Mapping[str, Sequence[tuple[float, float]]], null:
     ax.set(xlabel="new question: exact answers, %", ylabel="all skills: points lost", xlim=(-4, 104), ylim=(60, -6))
     ax.legend(loc="lower left", bbox_to_anchor=(0.06, 0.02), fontsize=8, handletextpad=0.2)
     ax.set_title("What learns forgets; old chat in the lesson keeps what was there")
-    values = {name: [f"{gain:.0f} %, {lost:.1f} lost" for gain, lost in dots[name]] for name in MARKS}
+    values = {name: [f"{gain:.0f} %, {lost:.0f} lost" for gain, lost in dots[name]] for name in MARKS}
     show(
         fig,
         "Exact answers to the new question against points lost over all skills, three runs for each way to train.",
