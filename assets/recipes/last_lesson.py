@@ -38,7 +38,7 @@ class Lesson:
     """The batches of each step, which depend on its number alone."""
 
     def __init__(
-        self, processor: ProcessorMixin, sources: lb.Sources, with_pictures: bool, kinds: dict[str, float] = KINDS
+        self, processor: ProcessorMixin, sources: lb.Sources, with_pictures: bool, kinds: dict[str, float]
     ) -> None:
         self.processor, self.sources, self.with_pictures, self.kinds = processor, sources, with_pictures, kinds
         self.block, self.rows = -1, None

@@ -14,6 +14,7 @@ import numpy as np
 
 import samples
 from llama4lab.assets import ASSETS, write_manifest
+from llama4lab.routing_bits import entropy_in_bits
 from olmoe_loads import COMMIT, DOMAINS, CountsUnpickler
 
 SOURCE = f"https://github.com/allenai/OLMoE/tree/{COMMIT}/scripts/routing_output"
@@ -39,15 +40,9 @@ def read_counts(path: Path) -> list[dict] | None:
         return TokenCountsUnpickler(stream).load()
 
 
-def entropy(counts: np.ndarray) -> float:
-    """In bits."""
-    share = counts[counts > 0] / counts.sum()
-    return float(-(share * np.log2(share)).sum())
-
-
 def table_information(table: np.ndarray) -> float:
     """Mutual information in bits of the rows and columns of a table of counts (plug-in estimate, biased up)."""
-    return entropy(table.sum(0)) + entropy(table.sum(1)) - entropy(table.ravel())
+    return entropy_in_bits(table.sum(0)) + entropy_in_bits(table.sum(1)) - entropy_in_bits(table.ravel())
 
 
 def shuffled(table: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -83,7 +78,7 @@ def layer_figures(by_domain: np.ndarray, by_token: np.ndarray, top_k: int) -> di
     weights = np.array([table.sum() for table in tables]) / kept[:, shared].sum()
     given = np.array([with_null(table, rng) for table in tables])
     return {
-        "expert_entropy": round(entropy(by_domain.sum(0)), 4),
+        "expert_entropy": round(entropy_in_bits(by_domain.sum(0)), 4),
         "bits_about_domain": with_null(by_token.sum(1), rng),
         "bits_about_token": with_null(by_token.sum(0)[frequent], rng),
         "bits_about_domain_given_token": [round(float(value), 5) for value in weights @ given],

@@ -21,14 +21,14 @@ def loyal_router(token_ids: np.ndarray, loyalty: float, experts: int = 16, seed:
     row = np.full((len(favorite), experts), (1 - loyalty) / experts)  # P(expert | token)
     row[np.arange(len(favorite)), favorite] += loyalty
     weight = np.bincount(token_ids) / len(token_ids)
-    truth = bits_of(weight @ row) - sum(w * bits_of(p) for w, p in zip(weight, row, strict=True))
+    truth = entropy_in_bits(weight @ row) - sum(w * entropy_in_bits(p) for w, p in zip(weight, row, strict=True))
     return chosen, max(truth, 0.0)  # rounding may leave -1e-15
 
 
-def bits_of(shares: np.ndarray) -> float:
-    """The entropy of shares that sum to 1."""
-    shares = shares[shares > 0]
-    return float(-(shares * np.log2(shares)).sum())
+def entropy_in_bits(counts: np.ndarray) -> float:
+    """The entropy of what was counted, or of its shares."""
+    share = counts[counts > 0] / counts.sum()
+    return float(-(share * np.log2(share)).sum())
 
 
 def net(bits: dict, key: str) -> float:

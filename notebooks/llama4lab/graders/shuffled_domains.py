@@ -23,14 +23,12 @@ def shuffle_texts(domains, texts, rng):
 def shuffled_often(function, domains, texts, rng_seed):
     """Twelve shuffles, the first of them again, and one where the tokens of a text are apart, put back in order."""
     try:
-        function(domains, texts, np.random.default_rng(rng_seed))
+        shuffles = [np.asarray(function(domains, texts, np.random.default_rng(rng_seed + i))).copy() for i in range(12)]
     except IndexError:
-        function(
-            domains, texts - texts.min(), np.random.default_rng(rng_seed)
-        )  # if this fails too, it is another mistake
+        # If this fails too, it is another mistake.
+        function(domains, texts - texts.min(), np.random.default_rng(rng_seed))
         nothing = np.full(len(texts), OUT_OF_RANGE)
         return {"shuffles": [nothing] * 12, "again": nothing, "apart": nothing}
-    shuffles = [np.asarray(function(domains, texts, np.random.default_rng(rng_seed + i))).copy() for i in range(12)]
     again = function(domains, texts, np.random.default_rng(rng_seed))
     moved = np.asarray(function(domains[MOVED], texts[MOVED], np.random.default_rng(5)))
     return {

@@ -220,7 +220,7 @@ def removed_experts(cost: np.ndarray, share: np.ndarray, domains: Sequence[str])
     for column in columns:
         for expert in {used[column], missed[column]}:
             dot = column + spread[expert], cost[expert, column]
-            ax.annotate(f"{expert}", dot, (0, 5), textcoords="offset points", fontsize=8, ha="center")
+            ax.annotate(str(expert), dot, (0, 5), textcoords="offset points", fontsize=8, ha="center")
     ax.axhline(0, color="#666666", linewidth=1, linestyle=":")
     ax.set_xticks(columns, domains)
     ax.set(
